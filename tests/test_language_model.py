@@ -1,0 +1,271 @@
+"""Action scoring against a plain reference; checkpoints; weights that transformers can open."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
+
+from agents import AgentContext, AgentError
+from agents.language_model.agent import LanguageModelAgent, LanguageModelConfig, ZeroShotAgent
+from agents.language_model.backbone import load_backbone
+from agents.language_model.policy import length_batches
+from agents.language_model.prefix_tree import build_prefix_tree
+from agents.language_model.tiny_t5 import tiny_tokenizer
+from envs import SPLITS, TextEnv, VectorEnv
+
+SMALL = {"epochs": 1, "rollout_length": 4, "batch_size": 8, "value_hidden": 16}
+
+
+def agent(**options) -> LanguageModelAgent:
+    config = LanguageModelConfig(**{"model": "tiny", "learning_rate": 1e-3, **SMALL, **options})
+    return LanguageModelAgent(config, AgentContext(n_envs=4, seed=0))
+
+
+def environments(seed: int = 0) -> VectorEnv:
+    return VectorEnv(lambda: TextEnv("MixedTrainLocal", room_size=5, num_distractors=2), 4, seed)
+
+
+def observations(split: str = "train", count: int = 12) -> list:
+    """Observations with one to three views, of very different lengths."""
+    rng = np.random.default_rng(0)
+    env = TextEnv(SPLITS[split].level, view=SPLITS[split].view)
+    seen = []
+    while len(seen) < count:
+        seen.append(env.reset(seed=len(seen))[0])
+        seen.extend(env.step(int(rng.integers(6)))[0] for _ in range(3))
+    return seen[:count]
+
+
+def one_at_a_time(trained: LanguageModelAgent, observation) -> torch.Tensor:
+    """Scores each action by its own full forward pass through the library's model."""
+    tokenizer, model = trained.backbone.tokenizer, trained.backbone.model
+    prompt = tokenizer(observation.prompt(), add_special_tokens=False)["input_ids"]
+    scores = []
+    for phrase in observation.action_phrases:
+        words = tokenizer(phrase, add_special_tokens=False)["input_ids"]
+        logits = model(
+            input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([[0, *words[:-1]]])
+        ).logits[0]
+        if trained.config.scoring == "log_probabilities":
+            logits = torch.log_softmax(logits, -1)
+        scores.append(sum(logits[j, word] for j, word in enumerate(words)))
+    return torch.log_softmax(torch.stack(scores), 0)
+
+
+@pytest.fixture(scope="module")
+def untied_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like Flan-T5's: gated, two decoder layers, an output layer of its own."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "flan-t5-toy"
+    tokenizer = tiny_tokenizer()
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_kv=8,
+        d_ff=48,
+        num_layers=2,
+        num_heads=4,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        decoder_start_token_id=0,
+    )
+    torch.manual_seed(3)
+    model = T5ForConditionalGeneration(config)
+    model.lm_head.weight = torch.nn.Parameter(0.1 * torch.randn_like(model.shared.weight))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("scoring", ["log_probabilities", "logits"])
+@pytest.mark.parametrize("split", ["train", "synonym-actions", "invented-words", "french-goto"])
+@torch.no_grad()
+def test_scores_equal_one_action_at_a_time(scoring: str, split: str) -> None:
+    trained = agent(scoring=scoring)
+    batch = observations(split)
+    log_policy, _ = trained.evaluate(batch)
+    for row, observation in zip(log_policy, batch, strict=True):
+        torch.testing.assert_close(row, one_at_a_time(trained, observation), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_scores_of_an_untied_checkpoint_equal_one_action_at_a_time(untied_checkpoint: Path) -> None:
+    trained = agent(model=str(untied_checkpoint))
+    model = trained.backbone.model
+    assert not torch.equal(model.lm_head.weight, model.shared.weight)
+    assert not model.config.scale_decoder_outputs
+    batch = observations()
+    log_policy, _ = trained.evaluate(batch)
+    for row, observation in zip(log_policy, batch, strict=True):
+        torch.testing.assert_close(row, one_at_a_time(trained, observation), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_scores_do_not_depend_on_the_batch() -> None:
+    trained = agent()
+    batch = observations() + observations("synonym-actions") + observations("french-goto")
+    together, values = trained.evaluate(batch)
+    torch.testing.assert_close(together.exp().sum(1), torch.ones(len(batch)))
+    alone = [trained.evaluate([observation]) for observation in batch]
+    torch.testing.assert_close(together, torch.cat([p for p, _ in alone]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(values, torch.cat([v for _, v in alone]), atol=1e-5, rtol=1e-5)
+    small = agent(max_batch_tokens=200)
+    parts, _ = small.evaluate(batch)
+    torch.testing.assert_close(together, parts, atol=1e-5, rtol=1e-5)
+
+
+def test_prefix_tree_shares_beginnings_and_leaves_last_tokens_out() -> None:
+    tree = build_prefix_tree([[5, 6], [5, 7, 8], [9], [5, 7]], start_token=0)
+    assert tree.tokens.tolist() == [0, 5, 7]
+    assert tree.depth.tolist() == [0, 1, 2]
+    assert tree.visible.tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    assert tree.node.tolist() == [[0, 1, 0], [0, 1, 2], [0, 0, 0], [0, 1, 0]]
+    assert tree.target.tolist() == [[5, 6, 0], [5, 7, 8], [9, 0, 0], [5, 7, 0]]
+    assert tree.scored.tolist() == [[1, 1, 0], [1, 1, 1], [1, 0, 0], [1, 1, 0]]
+    with pytest.raises(ValueError, match="at least one token"):
+        build_prefix_tree([[1], []], 0)
+
+
+def test_length_batches_hold_everything_once_within_the_budget() -> None:
+    lengths = [7, 90, 12, 50, 3, 88, 41, 60]
+    groups = length_batches(lengths, 120)
+    assert sorted(i for group in groups for i in group) == list(range(8))
+    for group in groups:
+        assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 120
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
+    moved = []
+    for tokens in (10**6, 150):
+        trained, envs = agent(max_batch_tokens=tokens), environments()
+        trained.update(envs)
+        moved.append(torch.cat([p.detach().flatten() for p in trained.policy.parameters()]))
+    torch.testing.assert_close(moved[0], moved[1], atol=2e-4, rtol=1e-3)
+
+
+def run(trained: LanguageModelAgent, envs: VectorEnv, rounds: int) -> list[dict]:
+    logs = []
+    for _ in range(rounds):
+        logs.append(dict(trained.update(envs)))
+        envs.pop_episodes()
+    return logs
+
+
+def weights(trained: LanguageModelAgent) -> list[bytes]:
+    return [p.detach().numpy().tobytes() for p in trained.policy.parameters()]
+
+
+@pytest.mark.parametrize("policy_head", ["lm_head", "action_heads"])
+def test_training_twice_gives_the_same_bytes_and_changes_every_part(policy_head: str) -> None:
+    first, second = agent(policy_head=policy_head), agent(policy_head=policy_head)
+    start = weights(first)
+    assert run(first, environments(), 2) == run(second, environments(), 2)
+    assert weights(first) == weights(second)
+    assert sum(a != b for a, b in zip(start, weights(first), strict=True)) > len(start) * 0.9
+
+
+def test_a_restored_agent_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
+    whole, envs = agent(), environments()
+    run(whole, envs, 1)
+    whole.save(tmp_path)
+    state = envs.state()
+    expected = run(whole, envs, 2), weights(whole)
+    resumed, again = agent(), environments()
+    resumed.load(tmp_path)
+    again.restore(state)
+    assert (run(resumed, again, 2), weights(resumed)) == expected
+
+
+def test_saved_weights_open_with_transformers(tmp_path: Path, untied_checkpoint: Path) -> None:
+    for model in ("tiny", str(untied_checkpoint)):
+        trained = agent(model=model)
+        run(trained, environments(), 1)
+        folder = tmp_path / Path(model).name
+        folder.mkdir()
+        trained.save(folder)
+        opened = AutoModelForSeq2SeqLM.from_pretrained(folder / "model").eval()
+        for name, tensor in trained.backbone.model.state_dict().items():
+            assert torch.equal(opened.state_dict()[name], tensor), name
+        tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+        ids = torch.tensor([tokenizer("go to the red ball")["input_ids"]])
+        start = torch.tensor([[0]])
+        with torch.no_grad():
+            expected = trained.backbone.model(input_ids=ids, decoder_input_ids=start).logits
+            found = opened(input_ids=ids, decoder_input_ids=start).logits
+        # Mapped files are aligned otherwise than fresh tensors, which moves the last bit.
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_presets_keep_what_they_say(untied_checkpoint: Path) -> None:
+    source = T5ForConditionalGeneration.from_pretrained(untied_checkpoint)
+    npae = load_backbone(
+        str(untied_checkpoint), pretrained=False, pretrained_embeddings=True, seed=1
+    )
+    npa = load_backbone(
+        str(untied_checkpoint), pretrained=False, pretrained_embeddings=False, seed=1
+    )
+    assert torch.equal(npae.model.shared.weight, source.shared.weight)
+    assert not torch.equal(npa.model.shared.weight, source.shared.weight)
+    block = "encoder.block.0.layer.0.SelfAttention.q.weight"
+    for made in (npae, npa):
+        assert not torch.equal(made.model.state_dict()[block], source.state_dict()[block])
+        # Not tied: the output layer of an untied checkpoint stays one of its own.
+        assert made.model.lm_head.weight is not made.model.shared.weight
+        assert not made.pretrained
+
+
+def test_act_changes_nothing_and_follows_the_draw() -> None:
+    trained = agent()
+    before, noise = weights(trained), trained.generator.get_state()
+    batch = observations()
+    first, second = trained.act(batch), trained.act(list(reversed(batch)))
+    assert first.tolist() == second[::-1].tolist()
+    assert weights(trained) == before
+    assert torch.equal(trained.generator.get_state(), noise)
+
+
+def test_labels_say_what_is_not_pretrained(untied_checkpoint: Path) -> None:
+    tiny = agent().identity()
+    assert tiny["label"] == "GFlan (TinyT5, not pretrained)"
+    assert tiny["model"]["pretrained"] is False
+    toy = agent(model=str(untied_checkpoint)).identity()
+    assert toy["label"] == "GFlan (flan-t5-toy)"
+    assert toy["model"]["pretrained"] is True
+    assert toy["model"]["weights_sha256"] != tiny["model"]["weights_sha256"]
+    config = LanguageModelConfig(model="tiny", **SMALL)
+    zero_shot = ZeroShotAgent(config, AgentContext())
+    assert zero_shot.identity()["label"] == "GFlan (TinyT5, not pretrained), zero-shot"
+    assert not ZeroShotAgent.learns
+
+
+def test_a_model_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(AgentError, match="cannot open the language model") as caught:
+        agent(model=str(tmp_path / "nothing"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy_head", ["lm_head", "action_heads"])
+def test_learns_to_go_to_the_one_object_of_a_small_room(policy_head: str) -> None:
+    options = {
+        "model": "tiny",
+        "policy_head": policy_head,
+        "learning_rate": 5e-4,
+        "epochs": 2,
+        "normalize_advantage": True,
+        "reward_scale": 1.0,
+        "value_hidden": 128,
+        "max_batch_tokens": 2048,
+    }
+    trained = LanguageModelAgent(LanguageModelConfig(**options), AgentContext(n_envs=16, seed=0))
+    envs = VectorEnv(lambda: TextEnv("GoToLocal", room_size=5, num_distractors=1), 16, seed=0)
+    episodes = []
+    while envs.steps < 12_000:
+        trained.update(envs)
+        episodes += envs.pop_episodes()
+    first = np.mean([e.length for e in episodes[:150]])
+    last = np.mean([e.length for e in episodes[-150:]])
+    solved = np.mean([e.success for e in episodes[-150:]])
+    assert solved > 0.9
+    assert last < 0.6 * first
