@@ -1,14 +1,7 @@
 """Agents for BabyAI-Text: the contract, the registry, and the published ones."""
 
-from agents.base import (
-    Agent,
-    AgentContext,
-    AgentEntry,
-    AgentError,
-    find,
-    registered,
-    sample_actions,
-)
+from agents.base import Agent, AgentContext, AgentError, sample_actions
+from agents.registry import AgentEntry, find, registered
 
 __all__ = [
     "Agent",

@@ -6,7 +6,7 @@ once, unseeded, when it is built; here it is the first draw of every episode.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -83,12 +83,14 @@ class BabyAITextLevel(RoomGridLevel):
         level: Row of the table, or its name.
         room_size: Side of a room in cells, walls included.
         num_distractors: Objects placed besides those that the mission needs.
+        task_kinds: Play only these of the level's kinds: an easier rung. By default all of them.
         max_steps: Fixed time limit in steps; by default BabyAI's, ``room_size**2`` × rooms ×
             navigations in the mission.
         **kwargs: Passed to MiniGrid (``render_mode``, ...).
 
     Raises:
-        ValueError: If the level is unknown or the objects cannot fit into the room.
+        ValueError: If the level is unknown, the objects cannot fit into the room, or none of the
+            level's kinds is left.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class BabyAITextLevel(RoomGridLevel):
         *,
         room_size: int = 8,
         num_distractors: int = 8,
+        task_kinds: Collection[str] | None = None,
         max_steps: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -111,15 +114,26 @@ class BabyAITextLevel(RoomGridLevel):
                 f"num_distractors must be between 1 and half the room's floor "
                 f"({(room_size - 2) ** 2 // 2} at room_size {room_size}), got {num_distractors}"
             )
+        unknown = set(task_kinds or ()) - set(TASK_KINDS)
+        if unknown:
+            raise ValueError(
+                f"unknown task kind {min(unknown)!r}; choose from {', '.join(TASK_KINDS)}"
+            )
+        self.kinds = tuple(k for k in level.kinds if task_kinds is None or k in task_kinds)
+        if not self.kinds:
+            raise ValueError(
+                f"{level.name} plays {', '.join(level.kinds)}, none of which is among the "
+                f"task_kinds {', '.join(task_kinds or ())}"
+            )
         self.level = level
         self.num_distractors = num_distractors
-        self.task_kind = level.kinds[0]
+        self.task_kind = self.kinds[0]
         super().__init__(room_size=room_size, num_rows=1, num_cols=1, max_steps=max_steps, **kwargs)
 
     def _gen_grid(self, width: int, height: int) -> None:
         # MiniGrid fixes the number of rooms when an environment is built and prints every
         # rejected sample; here the kind, hence the number of rooms, belongs to the episode.
-        self.task_kind = str(self._rand_elem(self.level.kinds))
+        self.task_kind = str(self._rand_elem(self.kinds))
         self.num_cols = 2 if self.task_kind == "open" else 1
         self.width = (self.room_size - 1) * self.num_cols + 1
         for _ in range(_MAX_REJECTIONS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 import gymnasium as gym
@@ -37,6 +38,7 @@ class TextEnv(gym.Env[Observation, int]):
         n_actions: int = 6,
         room_size: int = 8,
         num_distractors: int = 8,
+        task_kinds: Collection[str] | None = None,
         max_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
@@ -49,6 +51,7 @@ class TextEnv(gym.Env[Observation, int]):
             n_actions: Size of the action set: 6, or 3 to 9 for the ablations.
             room_size: Side of a room in cells, walls included.
             num_distractors: Objects besides those that the mission needs.
+            task_kinds: Play only these of the level's kinds, or None for all.
             max_steps: Fixed time limit, or None for BabyAI's.
             render_mode: ``"ansi"``, ``"rgb_array"`` or None.
 
@@ -65,6 +68,7 @@ class TextEnv(gym.Env[Observation, int]):
             level,
             room_size=room_size,
             num_distractors=num_distractors,
+            task_kinds=task_kinds,
             max_steps=max_steps,
             render_mode="rgb_array" if render_mode == "rgb_array" else None,
         )

@@ -8,8 +8,9 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from agents import AgentContext, AgentError
-from agents.language_model.agent import LanguageModelAgent, LanguageModelConfig, ZeroShotAgent
+from agents.language_model.agent import LanguageModelAgent, ZeroShotAgent
 from agents.language_model.backbone import load_backbone
+from agents.language_model.config import LanguageModelConfig
 from agents.language_model.policy import length_batches
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.tiny_t5 import tiny_tokenizer

@@ -71,7 +71,7 @@ def test_the_mix_draws_every_kind_as_often() -> None:
 def test_training_missions_never_name_a_held_out_pair_and_test_missions_name_no_other() -> None:
     for name, held_out in (("MixedTrainLocal", False), ("MixedTestLocal", True)):
         env = TextEnv(name, room_size=6, num_distractors=4)
-        for seed in range(60):
+        for seed in range(25):
             mission = env.reset(seed=seed)[1]["mission"]
             named = sum(mission.count(pair) for pair in HELD_OUT_PAIRS)
             objects = sum(mission.count(noun) for noun in ("key", "ball", "box", "door"))
@@ -184,6 +184,16 @@ def test_action_sets_of_the_ablations() -> None:
     )
     with pytest.raises(ValueError, match="between 0 and 8"):
         env.step(9)
+
+
+def test_a_rung_plays_only_the_kinds_it_names_and_splits_keep_theirs() -> None:
+    env = TextEnv("MixedTrainLocal", task_kinds=("sequence", "go to"))
+    assert {env.reset(seed=seed)[1]["task_kind"] for seed in range(30)} == {"sequence", "go to"}
+    assert TextEnv("GoToLocal", task_kinds=("sequence", "go to")).reset(seed=0)[1]["task_kind"]
+    with pytest.raises(ValueError, match="none of which"):
+        TextEnv("PickUpSeqPickUpLocal", task_kinds=("go to",))
+    with pytest.raises(ValueError, match="unknown task kind 'fly'"):
+        TextEnv(task_kinds=("fly",))
 
 
 @pytest.mark.parametrize(

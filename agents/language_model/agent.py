@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,76 +15,13 @@ from torch import Tensor
 
 from agents.base import Agent, AgentContext, AgentError, sample_actions
 from agents.language_model.backbone import TINY, load_backbone
-from agents.language_model.policy import (
-    LanguageModelPolicy,
-    PolicyHead,
-    Scoring,
-    length_batches,
-    pad_batch,
-)
+from agents.language_model.config import LanguageModelConfig
+from agents.language_model.policy import LanguageModelPolicy, length_batches, pad_batch
 from agents.language_model.prefix_tree import PrefixTree, build_prefix_tree
 from agents.ppo import Rollout, collect_rollout, generalized_advantages, ppo_loss
 from agents.training_state import load_adam, save_adam
 from envs.observation import Observation
 from envs.vector import VectorEnv
-
-
-@dataclass(frozen=True)
-class LanguageModelConfig:
-    """Options of a language-model agent; the defaults are the paper's (section 2 and appendix E).
-
-    Attributes:
-        model: ``"tiny"`` (offline, not pretrained), a folder, or a hub name.
-        pretrained: Start from the checkpoint's weights, if it has any.
-        pretrained_embeddings: Without pretraining, keep the checkpoint's token embeddings.
-        policy_head: ``"lm_head"``: the LM head scores the actions' words; ``"action_heads"``: an
-            MLP with one output per action.
-        scoring: ``"log_probabilities"`` (the paper) or ``"logits"`` (the public code's sum).
-        value_hidden: Width of the value head's (and action heads') hidden layers.
-        learning_rate: Adam's step size.
-        adam_beta1: Adam's first decay.
-        adam_beta2: Adam's second decay.
-        adam_eps: Adam's ε.
-        rollout_length: Steps in each environment between updates.
-        epochs: Passes over a rollout.
-        batch_size: Transitions in a minibatch.
-        gamma: Discount.
-        gae_lambda: λ of generalised advantage estimation.
-        clip: Clipping range of the policy ratio.
-        clip_value: Clipping range of the value, in units of the scaled reward.
-        entropy_coefficient: Weight of the entropy bonus.
-        value_coefficient: Weight of the value loss.
-        max_grad_norm: Largest norm of the gradient.
-        reward_scale: Factor on rewards while learning.
-        normalize_advantage: Whether a minibatch's advantages are standardised.
-        bootstrap_on_timeout: Whether a time-out is bootstrapped; published: it ends the episode.
-        max_batch_tokens: Prompt tokens in one forward pass; bounds memory, not results.
-    """
-
-    model: str = "google/flan-t5-large"
-    pretrained: bool = True
-    pretrained_embeddings: bool = False
-    policy_head: PolicyHead = "lm_head"
-    scoring: Scoring = "log_probabilities"
-    value_hidden: int = 1024
-    learning_rate: float = 1e-6
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_eps: float = 1e-5
-    rollout_length: int = 40
-    epochs: int = 4
-    batch_size: int = 64
-    gamma: float = 0.99
-    gae_lambda: float = 0.99
-    clip: float = 0.2
-    clip_value: float = 0.2
-    entropy_coefficient: float = 0.01
-    value_coefficient: float = 0.5
-    max_grad_norm: float = 0.5
-    reward_scale: float = 20.0
-    normalize_advantage: bool = False
-    bootstrap_on_timeout: bool = False
-    max_batch_tokens: int = 16384
 
 
 class LanguageModelAgent(Agent):
@@ -311,6 +247,8 @@ class LanguageModelAgent(Agent):
         return {k: v.contiguous() for k, v in state.items() if not k.startswith("model.")}
 
     def _tokenize(self, observations: Sequence[Observation]) -> list[list[int]]:
+        if len(self._prompt_tokens) > _CACHED_PROMPTS:
+            self._prompt_tokens.clear()
         texts = [observation.prompt() for observation in observations]
         missing = [text for text in dict.fromkeys(texts) if text not in self._prompt_tokens]
         if missing:
@@ -338,6 +276,8 @@ class ZeroShotAgent(LanguageModelAgent):
         found = super().identity()
         return {**found, "label": f"{found['label']}, zero-shot"}
 
+
+_CACHED_PROMPTS = 100_000  # about 100 MB
 
 _LOGGED = (
     "loss",

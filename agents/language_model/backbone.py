@@ -18,7 +18,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from agents.base import AgentError
-from agents.language_model.tiny_t5 import tiny_config, tiny_tokenizer
+from agents.language_model.tiny_t5 import tiny_model, tiny_tokenizer
 
 TINY = "tiny"
 _TINY_NAME = "TinyT5"
@@ -62,14 +62,15 @@ def load_backbone(
     Raises:
         AgentError: If the checkpoint cannot be opened or is not a T5.
     """
-    if model == TINY:
-        tokenizer = tiny_tokenizer()
-        network = _random_model(tiny_config(len(tokenizer)), seed)
-        # Its short prompts are trained faster on a CPU by plain attention.
-        network.set_attn_implementation("eager")
-        return _backbone(network, tokenizer, _TINY_NAME, pretrained=False)
+    # Loading and saving are silent; what goes wrong is raised.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    if model == TINY:
+        tokenizer = tiny_tokenizer()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = tiny_model(len(tokenizer))
+        return _backbone(network, tokenizer, _TINY_NAME, pretrained=False)
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
         if pretrained:

@@ -1,0 +1,52 @@
+# `make reproduce` and `make test` are all a new user needs; both install into .venv first.
+PYTHON ?= python3
+PROFILE ?= laptop
+OUT ?= runs
+GLAM := .venv/bin/glam
+JOBS ?=
+INSTALLED := .venv/.installed
+
+.PHONY: install reproduce reference report smoke test test-slow lint format clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --upgrade pip
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(INSTALLED)
+
+# Trains the agents of a profile, evaluates Q1-Q3, writes tables and figures. Safe to interrupt:
+# what is finished is skipped and what was begun goes on.
+reproduce: install
+	$(GLAM) reproduce --profile $(PROFILE) --out $(OUT) $(if $(JOBS),--jobs $(JOBS))
+
+# The committed records: the same, written where they are kept.
+reference: install
+	$(GLAM) reproduce --profile $(PROFILE) --out results $(if $(JOBS),--jobs $(JOBS))
+
+# Tables and figures again from the committed records alone.
+report: install
+	$(GLAM) report results/$(PROFILE)
+
+smoke: install
+	$(GLAM) reproduce --profile smoke --out $(OUT) $(if $(JOBS),--jobs $(JOBS))
+
+test: install
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest
+
+# Minutes of learning: every learning agent must clearly beat Random on a tiny task.
+test-slow: install
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m slow
+
+lint: install
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: install
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

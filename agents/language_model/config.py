@@ -1,0 +1,68 @@
+"""Options of the language-model agents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agents.language_model.policy import PolicyHead, Scoring
+
+
+@dataclass(frozen=True)
+class LanguageModelConfig:
+    """Options of a language-model agent.
+
+    The defaults are the paper's (section 3 and appendix E), but for the model: it must be there
+    without a network.
+
+    Attributes:
+        model: ``"tiny"`` (offline, not pretrained), a folder, or a hub name.
+        pretrained: Start from the checkpoint's weights, if it has any.
+        pretrained_embeddings: Without pretraining, keep the checkpoint's token embeddings.
+        policy_head: ``"lm_head"``: the LM head scores the actions' words; ``"action_heads"``: an
+            MLP with one output per action.
+        scoring: ``"log_probabilities"`` (the paper) or ``"logits"`` (the public code's sum).
+        value_hidden: Width of the value head's (and action heads') hidden layers.
+        learning_rate: Adam's step size.
+        adam_beta1: Adam's first decay.
+        adam_beta2: Adam's second decay.
+        adam_eps: Adam's ε.
+        rollout_length: Steps in each environment between updates.
+        epochs: Passes over a rollout.
+        batch_size: Transitions in a minibatch.
+        gamma: Discount.
+        gae_lambda: λ of generalised advantage estimation.
+        clip: Clipping range of the policy ratio.
+        clip_value: Clipping range of the value, in units of the scaled reward.
+        entropy_coefficient: Weight of the entropy bonus.
+        value_coefficient: Weight of the value loss.
+        max_grad_norm: Largest norm of the gradient.
+        reward_scale: Factor on rewards while learning.
+        normalize_advantage: Whether a minibatch's advantages are standardised.
+        bootstrap_on_timeout: Whether a time-out is bootstrapped; published: it ends the episode.
+        max_batch_tokens: Prompt tokens in one forward pass; bounds memory, not results.
+    """
+
+    model: str = "tiny"
+    pretrained: bool = True
+    pretrained_embeddings: bool = False
+    policy_head: PolicyHead = "lm_head"
+    scoring: Scoring = "log_probabilities"
+    value_hidden: int = 1024
+    learning_rate: float = 1e-6
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    adam_eps: float = 1e-5
+    rollout_length: int = 40
+    epochs: int = 4
+    batch_size: int = 64
+    gamma: float = 0.99
+    gae_lambda: float = 0.99
+    clip: float = 0.2
+    clip_value: float = 0.2
+    entropy_coefficient: float = 0.01
+    value_coefficient: float = 0.5
+    max_grad_norm: float = 0.5
+    reward_scale: float = 20.0
+    normalize_advantage: bool = False
+    bootstrap_on_timeout: bool = False
+    max_batch_tokens: int = 16384

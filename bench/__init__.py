@@ -1,0 +1,1 @@
+"""GLAM-Bench's harness: profiles, runs, training, evaluation, reports."""

@@ -1,0 +1,5 @@
+"""``python -m bench`` is ``glam``."""
+
+from bench.cli import main
+
+main()

@@ -1,0 +1,74 @@
+"""What a reader must know before trusting the numbers of a report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench import measures
+from bench.records import ENDED, MISSING, Records, Run
+from bench.setting import departures
+
+
+def caveats(records: Records) -> tuple[str, ...]:
+    """Sentences on the setting, the runs that are not whole, and what cannot be compared."""
+    return (
+        *departures(records),
+        *_seeds(records),
+        *(sentence for run in records.runs for sentence in _incomplete(run)),
+        *_different_episodes(records),
+        *_untraceable(records),
+    )
+
+
+def _seeds(records: Records) -> list[str]:
+    single = [a for a in records.agents if sum(run.state in ENDED for run in records.of(a)) == 1]
+    if not single:
+        return []
+    return [
+        f"One seed of {', '.join(single)}: no interval can be given, and a difference to another "
+        "agent may be luck."
+    ]
+
+
+def _incomplete(run: Run) -> list[str]:
+    name = f"{run.agent}, seed {run.seed}"
+    if run.state == "failed":
+        error = " ".join(str(run.manifest.get("error") or "no error recorded").split())
+        return [f"{name} failed ({error})."]
+    if run.state == MISSING:
+        return [f"{name} is missing."]
+    if run.state == "running":
+        return [f"{name} has not finished its training: its cells are missing."]
+    return [
+        f"{name} has {len(rows)} of {run.test_episodes} test episodes on {split}: missing there."
+        for split, rows in run.evaluation.items()
+        if len(rows) != run.test_episodes
+    ]
+
+
+def _different_episodes(records: Records) -> list[str]:
+    sentences = []
+    for split in measures.splits(records):
+        played: dict[tuple[Any, ...], str] = {}
+        for run in records.runs:
+            rows = run.test_rows(split)
+            if rows is not None:
+                columns = rows[["split_version", "level_version", "episode_seed"]]
+                played.setdefault(tuple(columns.itertuples(index=False, name=None)), run.agent)
+        if len(played) > 1:
+            sentences.append(
+                f"{split}: {', '.join(sorted(set(played.values())))} did not play the same test "
+                "episodes, or not in the same version."
+            )
+    return sentences
+
+
+def _untraceable(records: Records) -> list[str]:
+    git = [run.manifest.get("git") or {} for run in records.runs if run.manifest]
+    commits = {str(state.get("commit")) for state in git}
+    sentences = []
+    if len(commits) > 1:
+        sentences.append(f"The runs come from {len(commits)} commits (see the table of runs).")
+    if any(state.get("dirty") for state in git):
+        sentences.append("Some runs come from a tree with uncommitted changes.")
+    return sentences

@@ -1,0 +1,109 @@
+"""The article's claims, checked on what was measured, each by a rule that is spelled out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench import measures
+from bench.records import Records
+from bench.statistics import SeedMean
+from bench.table_format import percent
+
+SUBJECT = "gflan-t5"
+RIVALS = ("npae-flan-t5", "drrn", "symbolic-ppo")
+MARGIN_OVER_RANDOM = 0.1
+"""Success above Random's on the reference, below which an agent has nothing to lose."""
+
+LARGEST_LOSS = -0.2
+COLLAPSE = -0.5
+
+SAME = "same direction as the paper"
+DIFFERENT = "not as in the paper"
+UNDECIDED = "cannot be judged"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one claim.
+
+    Attributes:
+        claim: The claim and the rule that decides it.
+        outcome: `SAME`, `DIFFERENT` or `UNDECIDED`.
+        evidence: The numbers, or why there are none.
+    """
+
+    claim: str
+    outcome: str
+    evidence: str
+
+
+def verdicts(records: Records) -> tuple[Verdict, ...]:
+    """Judge the claims on Q1, Q2 and Q3 by the means over seeds."""
+    return (
+        _fastest_learner(records),
+        _generalisation(
+            records,
+            f"Q2: with new words GFlan-T5 loses at most {-LARGEST_LOSS:.0%} of its success",
+            ("renamed-nouns", "invented-words"),
+            lowest=LARGEST_LOSS,
+            highest=math.inf,
+        ),
+        _generalisation(
+            records,
+            f"Q3: on new tasks GFlan-T5 collapses (loses more than {-COLLAPSE:.0%} of its success)",
+            ("new-composition", "synonym-actions", "french-goto"),
+            lowest=-math.inf,
+            highest=COLLAPSE,
+        ),
+    )
+
+
+def _fastest_learner(records: Records) -> Verdict:
+    claim = "Q1: GFlan-T5 learns fastest (highest mean SE of the learning agents)"
+    measured = {
+        agent: measures.sample_efficiency(records, agent).over_seeds
+        for agent in (SUBJECT, *RIVALS)
+        if agent in records.agents
+    }
+    measured = {agent: summary for agent, summary in measured.items() if summary.n}
+    absent = [agent for agent in (SUBJECT, *RIVALS) if agent not in measured]
+    if SUBJECT in absent or len(measured) == 1:
+        return Verdict(claim, UNDECIDED, f"no SE of {', '.join(absent)}")
+    own = measured.pop(SUBJECT)
+    best = max(measured, key=lambda agent: measured[agent].mean)
+    evidence = f"SE {own.mean:.2f} against {measured[best].mean:.2f} of {best}"
+    evidence += f" ({_separation(own, measured[best])})"
+    if absent:
+        evidence += f"; no SE of {', '.join(absent)}"
+    return Verdict(claim, SAME if own.mean > measured[best].mean else DIFFERENT, evidence)
+
+
+def _separation(one: SeedMean, other: SeedMean) -> str:
+    if math.isnan(one.half_width) or math.isnan(other.half_width):
+        return "no interval at one seed"
+    apart = abs(one.mean - other.mean) > one.half_width + other.half_width
+    return "95% intervals apart" if apart else "95% intervals overlap"
+
+
+def _generalisation(
+    records: Records, claim: str, splits: Sequence[str], lowest: float, highest: float
+) -> Verdict:
+    evidence, held = [], []
+    for split in splits:
+        reference = measures.comparisons(split)[0] or split
+        base = measures.success(records, SUBJECT, reference)
+        cell = measures.success(records, SUBJECT, split)
+        change = measures.relative_change(cell, base)
+        floor = measures.success(records, "random", reference).over_seeds.mean
+        if math.isnan(change):
+            return Verdict(claim, UNDECIDED, f"no change of {SUBJECT} on {split}")
+        if not base.over_seeds.mean >= floor + MARGIN_OVER_RANDOM:
+            reason = "Random was not evaluated" if math.isnan(floor) else f"Random: {floor:.2f}"
+            reason = f"{SUBJECT} succeeds at {base.over_seeds.mean:.2f} on {reference}; {reason}"
+            rule = f"it must exceed Random by {MARGIN_OVER_RANDOM} there to have something to lose"
+            return Verdict(claim, UNDECIDED, f"{reason}; {rule}")
+        evidence.append(f"{split} {percent(change)} against {reference}")
+        held.append(lowest <= change <= highest)
+    return Verdict(claim, SAME if all(held) else DIFFERENT, ", ".join(evidence))

@@ -1,0 +1,299 @@
+"""The command line: thin commands over the modules that do the work.
+
+Everything heavy is imported by the command that needs it, so that help is at hand at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from bench.one_line_errors import RUN_FAILED, OneLineErrors, complain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.profile import Profile
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_PROFILE = click.option(
+    "--profile",
+    default="laptop",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Setting of the runs: smoke, laptop, paper, or your own YAML file.",
+)
+_SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one setting, e.g. train.steps=1000 or agents.drrn.gamma=0.95; repeatable.",
+)
+_OUT = click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Directory that all runs are kept under.",
+)
+_DEVICE = click.option(
+    "--device", metavar="NAME", help="Torch device in place of the profile's: cpu, cuda, cuda:1."
+)
+_FORCE_NEW = click.option(
+    "--force-new",
+    is_flag=True,
+    help="Start afresh what is not complete; what is there is moved aside, not deleted.",
+)
+
+
+_ABOUT = """GLAM-Bench: language models learn BabyAI-Text with online reinforcement learning.
+
+\b
+glam reproduce             train and test everything, write tables and figures
+glam train --agent drrn    one run
+glam doctor                can this machine do it?
+"""
+
+
+@click.group(
+    cls=OneLineErrors, help=_ABOUT, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name="glam-bench", prog_name="glam")
+def cli() -> None:
+    """The group of all commands."""
+
+
+@cli.command()
+@_options(_PROFILE, _SET, _OUT, _DEVICE, _FORCE_NEW)
+@click.option(
+    "--agent",
+    "agents",
+    multiple=True,
+    metavar="NAME|FILE.py:CLASS",
+    help="Only this agent; repeatable. By default all of the profile's.",
+)
+@click.option(
+    "--seed",
+    "seeds",
+    type=click.IntRange(0, 2**32 - 1),
+    multiple=True,
+    help="Only this seed; repeatable. By default all of the profile's.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Runs side by side. By default as many as the cores allow; one on a GPU.",
+)
+@click.option("--no-report", is_flag=True, help="Leave tables and figures to `glam report`.")
+def reproduce(
+    profile: str,
+    overrides: tuple[str, ...],
+    out: Path,
+    device: str | None,
+    force_new: bool,
+    agents: tuple[str, ...],
+    seeds: tuple[int, ...],
+    jobs: int | None,
+    no_report: bool,
+) -> int:
+    """Train and test a profile's agents, then write the report.
+
+    Runs that are complete are skipped, and those that were interrupted are gone on with: to resume,
+    give the same command again.
+    """
+    from bench.lifecycle import check_device
+    from bench.provenance import available_cores
+    from bench.reproduce import reproduce as reproduce_runs
+    from bench.reproduce import train_command
+
+    pairs = _with_device(overrides, device)
+    loaded = _load(profile, pairs, agents)
+    runs = list(loaded.runs(seeds or None))
+    check_device(loaded.device)
+    if jobs is None:
+        jobs = max(1, available_cores() // loaded.threads) if loaded.device == "cpu" else 1
+    console = _console()
+    command = train_command(profile, pairs, out, force_new=force_new)
+    outcomes = reproduce_runs(runs, command, out, console, jobs=jobs, force_new=force_new)
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    try:
+        if not no_report and (out / loaded.name).is_dir():
+            _report(out / loaded.name, console)
+    finally:
+        for outcome in failed:
+            config = outcome.config
+            complain(f"{config.agent} seed {config.seed} failed: {outcome.error}", RUN_FAILED)
+    return RUN_FAILED if failed else 0
+
+
+@cli.command()
+@_options(_PROFILE, _SET, _OUT, _DEVICE, _FORCE_NEW)
+@click.option(
+    "--agent",
+    required=True,
+    metavar="NAME|FILE.py:CLASS",
+    help="Agent to train; `glam agents` lists them. Its options: --set agent.OPTION=VALUE.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the run; all randomness comes from it.",
+)
+@click.option("--no-test", is_flag=True, help="Stop after training.")
+def train(
+    profile: str,
+    overrides: tuple[str, ...],
+    out: Path,
+    device: str | None,
+    force_new: bool,
+    agent: str,
+    seed: int,
+    no_test: bool,
+) -> None:
+    """Train one agent from one seed, then test it.
+
+    An interrupted run is gone on with: give the same command again.
+    """
+    from bench.lifecycle import perform
+
+    loaded = _load(profile, _with_device(overrides, device), (agent,))
+    (config,) = loaded.runs([seed])
+    console = _console()
+    run = perform(config, out, console, force_new=force_new, test=not no_test)
+    console.print(f"{run.state()}: {run.path}", markup=False, highlight=False, soft_wrap=True)
+
+
+@cli.command()
+@click.argument("run", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--split",
+    "splits",
+    multiple=True,
+    metavar="NAME",
+    help="Play this split; repeatable. By default all of the run's. `glam splits` lists them.",
+)
+@click.option(
+    "--episodes",
+    type=click.IntRange(min=1),
+    help="Test episodes per split, for this run from now on.",
+)
+def evaluate(run: Path, splits: tuple[str, ...], episodes: int | None) -> None:
+    """Test a trained run again, or on further splits.
+
+    RUN is the run's directory, such as runs/laptop/drrn/seed-0.
+    """
+    from bench.config import ConfigError, nearest
+    from bench.lifecycle import evaluate_run
+    from bench.run import RunDirectory
+    from envs import SPLITS
+
+    for name in splits:
+        if name not in SPLITS:
+            raise ConfigError(f"unknown split {name!r}{nearest(name, SPLITS)}")
+    evaluate_run(RunDirectory(run), _console(), splits, episodes)
+
+
+@cli.command()
+@click.argument(
+    "directory", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/laptop")
+)
+def report(directory: Path) -> None:
+    """Write tables and figures again, from the rows alone.
+
+    DIRECTORY holds the runs of a profile; by default runs/laptop.
+    """
+    _report(directory, _console())
+
+
+@cli.command()
+def agents() -> None:
+    """List the agents."""
+    from agents.registry import registered
+
+    entries = registered()
+    width = max(map(len, entries))
+    for name, entry in entries.items():
+        click.echo(f"{name:{width}}  {entry.summary}")
+    click.echo("Your own: --agent path/to/file.py:Class, or an entry point in glam.agents.")
+
+
+@cli.command()
+def splits() -> None:
+    """List the evaluation splits."""
+    from envs import SPLITS
+
+    width = max(map(len, SPLITS))
+    for name, split in SPLITS.items():
+        reference = f", against {split.reference}" if split.reference else ""
+        click.echo(f"{name:{width}}  {split.question:9}  {split.title}, {split.level}{reference}")
+
+
+@cli.command()
+@_OUT
+def doctor(out: Path) -> int:
+    """Look whether this machine and this installation can run the benchmark.
+
+    Ends with 1 if something will fail; a note means that results may differ from the reference.
+    """
+    from bench.doctor import findings
+
+    problem = False
+    for finding in findings(out):
+        problem = problem or finding.grade == "problem"
+        click.echo(f"{finding.grade:8} {finding.topic:9} {finding.detail}")
+    return RUN_FAILED if problem else 0
+
+
+def _with_device(overrides: Sequence[str], device: str | None) -> tuple[str, ...]:
+    return (*overrides, *([f"device={device}"] if device else []))
+
+
+def _load(profile: str, overrides: Sequence[str], agents: Sequence[str]) -> Profile:
+    from bench.profile import load_profile
+
+    return load_profile(profile, overrides, agents)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _report(directory: Path, console: Console) -> None:
+    from bench.report import write_report
+
+    written = write_report(directory)
+    for name in ("q1.md", "q2_q3.md"):
+        table = directory / "tables" / name
+        if table in written:
+            click.echo(f"\n{table.read_text(encoding='utf-8').rstrip()}")
+    click.echo(
+        f"\n{len(written)} files: {directory / 'report.md'}, {directory / 'tables'}/, ", nl=False
+    )
+    click.echo(f"{directory / 'figures'}/")
+
+
+def main() -> NoReturn:
+    """Entry point of ``glam``."""
+    # Before NumPy is loaded: its sums must not depend on how many cores there are.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    cli.main(prog_name="glam")

@@ -1,0 +1,297 @@
+"""What a run is made of, as frozen dataclasses: validated, hashed, written beside its results."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
+
+from envs import ARTICLE_SPLITS, ENGLISH, LEVELS, SPLITS, TASK_KINDS, LanguageView, TextEnv
+
+_Dataclass = TypeVar("_Dataclass")
+
+_NAMES_OF_SPLITS = {"article": ARTICLE_SPLITS, "all": tuple(SPLITS)}
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message is one line naming it and the nearest valid."""
+
+    def __init__(self, message: str) -> None:
+        """Keeps the message on one line, whatever the user's text holds."""
+        super().__init__(" ".join(message.split()))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for the end of an error message.
+
+    Args:
+        name: What the user wrote.
+        known: What would have been valid.
+
+    Returns:
+        ``"; did you mean 'x'?"``, or the whole list where nothing comes near.
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(names) or 'none'}"
+
+
+def _known_level(name: str) -> str:
+    if name not in LEVELS:
+        raise ValueError(f"unknown level {name!r}{nearest(name, LEVELS)}")
+    return name
+
+
+def _named_splits(value: object) -> object:
+    if isinstance(value, str) and value in _NAMES_OF_SPLITS:
+        return _NAMES_OF_SPLITS[value]
+    return _as_tuple(value)
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _known_splits(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in SPLITS:
+            raise ValueError(f"unknown split {name!r}{nearest(name, SPLITS)}")
+    if len(set(names)) < len(names):
+        raise ValueError("names a split twice")
+    return names
+
+
+def _known_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    for kind in kinds:
+        if kind not in TASK_KINDS:
+            raise ValueError(f"unknown task kind {kind!r}{nearest(kind, TASK_KINDS)}")
+    # The order of the mix, so that the same kinds are the same configuration.
+    return tuple(kind for kind in TASK_KINDS if kind in kinds)
+
+
+def _known_device(name: str) -> str:
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise ValueError(f"must be cpu, cuda, cuda:<n> or mps, got {name!r}")
+    return name
+
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Device = Annotated[str, AfterValidator(_known_device)]
+_TaskKinds = Annotated[
+    tuple[str, ...], BeforeValidator(_as_tuple), AfterValidator(_known_kinds), Field(min_length=1)
+]
+_Splits = Annotated[tuple[str, ...], BeforeValidator(_named_splits), AfterValidator(_known_splits)]
+
+
+@dataclass(frozen=True)
+class EnvironmentConfig:
+    """The world of training and of every split.
+
+    Attributes:
+        level: Level of training; a split brings its own.
+        room_size: Side of a room in cells, walls included.
+        num_distractors: Objects besides those that the mission needs.
+        task_kinds: Kinds that are played, in training and in every split; fewer than all is an
+            easier rung, which every table names.
+        history: Number of views an observation remembers.
+        n_actions: Size of the action set: 6, or 3 to 9 for the ablations.
+    """
+
+    level: Annotated[str, AfterValidator(_known_level)] = "MixedTrainLocal"
+    room_size: int = 8
+    num_distractors: int = 8
+    task_kinds: _TaskKinds = TASK_KINDS
+    history: int = 3
+    n_actions: int = 6
+
+    def build(self, level: str | None = None, view: LanguageView = ENGLISH) -> TextEnv:
+        """Builds one environment.
+
+        Args:
+            level: Level to play instead of the training level.
+            view: Wording of goals, sentences and actions.
+
+        Returns:
+            An environment that has not been reset yet.
+
+        Raises:
+            ValueError: If a size is out of range.
+        """
+        return TextEnv(
+            level or self.level,
+            view=view,
+            history=self.history,
+            n_actions=self.n_actions,
+            room_size=self.room_size,
+            num_distractors=self.num_distractors,
+            task_kinds=self.task_kinds,
+        )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The budget of training.
+
+    Attributes:
+        steps: Environment steps, all environments together; the last update may go over it.
+        n_envs: Environments played side by side.
+        checkpoint_every: Environment steps after which the next update is checkpointed.
+    """
+
+    steps: Count = 1_500_000
+    n_envs: Count = 32
+    checkpoint_every: Count = 50_000
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is played after training.
+
+    Attributes:
+        splits: Names of the splits; in YAML also ``article`` or ``all``.
+        episodes: Test episodes per split.
+        n_envs: Test episodes played side by side.
+    """
+
+    splits: _Splits = ARTICLE_SPLITS
+    episodes: Count = 1000
+    n_envs: Count = 32
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides the bytes of one run.
+
+    Attributes:
+        profile: Name of the profile; says where the run is kept.
+        agent: The agent's name in the profile; says where the run is kept.
+        entry: The agent's name in the registry, or ``path/to/file.py:Class``.
+        seed: The run's seed; all randomness comes from it.
+        environment: The world.
+        train: The budget of training.
+        evaluation: What is played after training.
+        agent_options: Every option of the agent, defaults and presets included.
+        device: Torch device.
+        threads: CPU threads of one run; other numbers can give other bytes.
+    """
+
+    profile: str
+    agent: str
+    entry: str
+    seed: Seed
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    agent_options: Mapping[str, Any] = field(default_factory=dict)
+    device: Device = "cpu"
+    threads: Count = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> RunConfig:
+        """Reads back what :meth:`to_json` gave.
+
+        Raises:
+            ConfigError: If a field is unknown, absent or of the wrong type.
+        """
+        return validated(cls, values)
+
+
+def config_hash(config: RunConfig) -> str:
+    """Identifies what decides the results.
+
+    Args:
+        config: The run.
+
+    Returns:
+        SHA-256 of the canonical JSON of all fields but the two names the run is kept under.
+    """
+    values = config.to_json()
+    del values["profile"], values["agent"]
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Compares two resolved configs.
+
+    Args:
+        old: JSON values of one.
+        new: JSON values of the other.
+        path: Name of what is compared, with a dot at its end.
+
+    Yields:
+        One phrase per differing field, such as ``train.steps (was 100, now 200)``.
+    """
+    for key in dict.fromkeys((*old, *new)):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from differences(before, after, f"{path}{key}.")
+        elif before != after:
+            yield f"{path}{key} (was {before!r}, now {after!r})"
+
+
+def validated(cls: type[_Dataclass], values: object, path: str = "") -> _Dataclass:
+    """Builds a dataclass from JSON values: no unknown field, no type but the declared one.
+
+    Args:
+        cls: A dataclass.
+        values: Its fields; those left out keep their defaults.
+        path: Name of the section, used in messages.
+
+    Returns:
+        The instance.
+
+    Raises:
+        ConfigError: Naming the first field that is wrong.
+    """
+    _refuse_unknown(cls, values, path)
+    _refuse_other_than_json(values, path)
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join([*([path] if path else []), *map(str, first["loc"])]) or "the config"
+        message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+        given = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
+        raise ConfigError(f"{name}: {message}{given}") from error
+
+
+def _refuse_unknown(cls: type, values: object, path: str) -> None:
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path or 'the config'}: must be a mapping of options, got {values!r}")
+    hints = get_type_hints(cls)
+    known = [f.name for f in dataclasses.fields(cls) if f.init]
+    for key, value in values.items():
+        name = f"{path}.{key}" if path else str(key)
+        if key not in known:
+            siblings = [f"{path}.{k}" if path else k for k in known]
+            raise ConfigError(f"unknown option {name!r}{nearest(name, siblings)}")
+        if isinstance(hints[key], type) and dataclasses.is_dataclass(hints[key]):
+            _refuse_unknown(hints[key], value, name)
+
+
+def _refuse_other_than_json(value: object, path: str) -> None:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _refuse_other_than_json(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _refuse_other_than_json(inner, path)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{path}: must be a finite number, got {value!r}")
+    elif not isinstance(value, str | bool | int | float | None):
+        raise ConfigError(f"{path}: must be text, a number, a list or a mapping, got {value!r}")

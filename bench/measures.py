@@ -1,0 +1,177 @@
+"""What is measured of an agent: one value per seed, and what is failed or missing.
+
+Every table, figure and verdict takes its numbers from here, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import statistics
+from bench.records import ENDED, MISSING, Records, Run
+from envs.levels import TASK_KINDS
+from envs.splits import ARTICLE_SPLITS, SPLITS
+
+CURVE_WINDOWS = 20
+"""Windows of the step budget in a learning curve; the last one is "the end of training"."""
+
+THRESHOLD = 0.8
+"""Success rate whose first crossing Q1 reports (spec section 4)."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One quantity of one agent, seed by seed.
+
+    Attributes:
+        values: Value by seed, for the seeds that have one.
+        failed: Seeds whose run failed.
+        missing: Seeds whose run or rows are not there, or not all of them yet.
+    """
+
+    values: Mapping[int, float]
+    failed: tuple[int, ...] = ()
+    missing: tuple[int, ...] = ()
+
+    @property
+    def over_seeds(self) -> statistics.SeedMean:
+        """Mean over the seeds that have a value, with its t interval."""
+        return statistics.mean_over_seeds(list(self.values.values()))
+
+    @property
+    def status(self) -> str:
+        """Empty when every seed has its value, else how many are failed and missing."""
+        if not self.values and not (self.failed and self.missing):
+            return "failed" if self.failed else MISSING
+        parts = [(len(self.failed), "failed"), (len(self.missing), MISSING)]
+        return ", ".join(f"{count} {word}" for count, word in parts if count)
+
+
+def _per_seed(records: Records, agent: str, value: Callable[[Run], float | None]) -> Cell:
+    values: dict[int, float] = {}
+    failed, missing = [], []
+    for run in records.of(agent):
+        measured = None if run.state == "failed" else value(run)
+        if measured is not None:
+            values[run.seed] = measured
+        elif run.state == "failed":
+            failed.append(run.seed)
+        else:
+            missing.append(run.seed)
+    return Cell(values, tuple(failed), tuple(missing))
+
+
+def success(records: Records, agent: str, split: str) -> Cell:
+    """Success rate over the test episodes of a split, by seed."""
+
+    def rate(run: Run) -> float | None:
+        rows = run.test_rows(split)
+        return None if rows is None or rows.empty else float(rows["success"].mean())
+
+    return _per_seed(records, agent, rate)
+
+
+def success_by_kind(records: Records, agent: str, split: str, kind: str) -> Cell:
+    """Success rate over the test episodes of one task kind of a split, by seed."""
+
+    def rate(run: Run) -> float | None:
+        rows = run.test_rows(split)
+        if rows is None:
+            return None
+        return statistics.rates_by_task_kind(list(rows["task_kind"]), rows["success"]).get(kind)
+
+    return _per_seed(records, agent, rate)
+
+
+def kind_counts(records: Records, split: str) -> dict[str, int]:
+    """Test episodes of each task kind that occurs in a split, per run, in the levels' order."""
+    counts: dict[str, int] = {}
+    for run in records.runs:
+        rows = run.test_rows(split)
+        if rows is not None:
+            counts |= {str(kind): int(n) for kind, n in rows["task_kind"].value_counts().items()}
+    order = [
+        *(kind for kind in TASK_KINDS if kind in counts),
+        *sorted(set(counts) - set(TASK_KINDS)),
+    ]
+    return {kind: counts[kind] for kind in order}
+
+
+def curve(run: Run) -> NDArray[np.float64]:
+    """Learning curve of a run over its step budget, shape [CURVE_WINDOWS]; see `learning_curve`."""
+    return statistics.learning_curve(
+        run.episodes["steps"], run.episodes["success"], run.budget, CURVE_WINDOWS
+    )
+
+
+def _of_curve(
+    records: Records, agent: str, value: Callable[[NDArray[np.float64], int], float]
+) -> Cell:
+    def measure(run: Run) -> float | None:
+        if run.state not in ENDED or not run.learns or run.budget == 0:
+            return None
+        measured = value(curve(run), run.budget)
+        return None if math.isnan(measured) else measured
+
+    return _per_seed(records, agent, measure)
+
+
+def success_at_end(records: Records, agent: str) -> Cell:
+    """Success rate of the training episodes in the last window of training, by seed."""
+    return _of_curve(records, agent, lambda rates, budget: float(rates[-1]))
+
+
+def sample_efficiency(records: Records, agent: str) -> Cell:
+    """Sample efficiency SE (see `statistics.sample_efficiency`), by seed."""
+    return _of_curve(records, agent, lambda rates, budget: statistics.sample_efficiency(rates))
+
+
+def steps_to_threshold(records: Records, agent: str) -> Cell:
+    """Environment steps until `THRESHOLD` is reached, by seed; infinite where it never is."""
+
+    def steps(rates: NDArray[np.float64], budget: int) -> float:
+        reached = statistics.steps_to_threshold(rates, budget, THRESHOLD)
+        return math.inf if reached is None else reached
+
+    return _of_curve(records, agent, steps)
+
+
+def relative_change(cell: Cell, reference: Cell) -> float:
+    """Change of mean success against a reference, over the seeds that have both.
+
+    Args:
+        cell: Success on the split.
+        reference: Success on what it is compared with.
+
+    Returns:
+        (mean - reference mean) / reference mean; NaN without a common seed or if the reference
+        mean is 0.
+    """
+    seeds = [seed for seed in cell.values if seed in reference.values]
+    base = sum(reference.values[seed] for seed in seeds)
+    return sum(cell.values[seed] for seed in seeds) / base - 1 if base else math.nan
+
+
+def splits(records: Records) -> tuple[str, ...]:
+    """Splits to report: the article's, then every other that a run evaluated or was asked for."""
+    asked = {
+        name
+        for run in records.runs
+        for name in (*run.evaluation, *run.config.get("evaluation", {}).get("splits", ()))
+    }
+    known = [name for name in SPLITS if name in ARTICLE_SPLITS or name in asked]
+    return (*known, *sorted(asked - set(SPLITS)))
+
+
+def comparisons(split: str) -> tuple[str | None, ...]:
+    """What the success on a split is set against: its own reference, and the train tasks.
+
+    Only French differs: the article draws it against the train tasks, but it is played on go to.
+    """
+    reference = SPLITS[split].reference if split in SPLITS else "train"
+    return (reference,) if reference in (None, "train") else (reference, "train")

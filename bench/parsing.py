@@ -1,0 +1,102 @@
+"""Strict reading of CSV rows and JSON objects; an error names the file and the row."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+_REMEDY = "restore the file, or delete its run directory and run it again with `glam reproduce`"
+
+
+class RecordError(ValueError):
+    """A record that cannot be read; the message names the file, the row and what to do."""
+
+    def __init__(
+        self, path: Path, problem: str, row: int | None = None, remedy: str = _REMEDY
+    ) -> None:
+        """Compose the one-line message; `row` is the line of the file, the header being line 1."""
+        place = f"{path}, row {row}" if row is not None else f"{path}"
+        super().__init__(f"{place}: {problem}; {remedy}")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        RecordError: If the file is absent, malformed or holds anything but an object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(path, f"cannot be read as JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise RecordError(path, f"holds a {type(value).__name__}, expected an object")
+    return value
+
+
+def read_rows(path: Path, types: Mapping[str, type], required: bool = True) -> pd.DataFrame:
+    """Read a CSV strictly: every cell must parse, every row must have every column.
+
+    Args:
+        path: The file.
+        types: Type of each column that must be there; bool is written 0 or 1. Columns beyond these
+            are floats, where an empty cell is NaN.
+        required: Whether the file must exist; if not, an absent one reads as no rows.
+
+    Returns:
+        One row per row of the file, columns in the file's order.
+
+    Raises:
+        RecordError: If the file is absent though required, or malformed.
+    """
+    if not required and not path.exists():
+        return empty_rows(types)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = list(csv.reader(file, strict=True)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RecordError(path, f"cannot be read as CSV ({error})") from error
+    absent = [name for name in types if name not in header]
+    if absent:
+        raise RecordError(path, f"lacks the column {', '.join(absent)}", row=1)
+    if len(set(header)) < len(header):
+        raise RecordError(path, "names a column twice", row=1)
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise RecordError(path, f"has {len(row)} cells under {len(header)} columns", row=number)
+    frame = empty_rows(dict.fromkeys(header, float) | dict(types))
+    columns = {}
+    for index, name in enumerate(header):
+        kind = types.get(name)
+        columns[name] = [
+            _value(path, number, name, row[index], kind) for number, row in enumerate(rows, start=2)
+        ]
+    return pd.DataFrame(columns, columns=frame.columns).astype(frame.dtypes.to_dict())
+
+
+def empty_rows(types: Mapping[str, type]) -> pd.DataFrame:
+    """No rows, under typed columns."""
+    return pd.DataFrame({name: pd.Series([], dtype=kind) for name, kind in types.items()})
+
+
+def _value(path: Path, row: int, column: str, text: str, kind: type | None) -> Any:
+    """Parse one cell; `kind` None is a metric: any float, NaN where it is empty."""
+    try:
+        if kind is None:
+            return float(text or "nan")
+        if kind is bool:
+            return {"0": False, "1": True}[text]
+        value = kind(text)
+        if kind is float and not math.isfinite(value):
+            raise ValueError(text)
+    except (KeyError, ValueError) as error:
+        expected = {bool: "0 or 1", int: "a whole number", float: "a finite number"}
+        problem = f"{column} is {text!r}, expected {expected.get(kind or object, 'a number')}"
+        raise RecordError(path, problem, row=row) from error
+    return value

@@ -1,0 +1,263 @@
+"""A profile: the runs that belong together, from dataclass defaults < YAML < ``--set``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field
+
+from agents.base import AgentError
+from agents.registry import find, registered
+from bench.config import (
+    ConfigError,
+    Count,
+    Device,
+    EnvironmentConfig,
+    EvaluationConfig,
+    RunConfig,
+    Seed,
+    TrainConfig,
+    nearest,
+    validated,
+)
+from envs import SPLITS
+
+PROFILES = Path(__file__).parent / "profiles"
+
+_AGENT_NAME = re.compile(r"[\w-]+")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Agents × seeds under one setting.
+
+    Attributes:
+        name: Name of the YAML file; the runs are kept under it.
+        description: What the profile is for, in a sentence.
+        environment: The world.
+        train: The budget of training.
+        evaluation: What is played after training.
+        seeds: One run of every agent for each.
+        agents: Options of each agent by its name in tables and paths. Two are the harness's:
+            ``agent``, the registry's name or ``path/to/file.py:Class`` where the name is only a
+            label, and ``n_envs`` in place of ``train.n_envs``.
+        device: Torch device.
+        threads: CPU threads of one run.
+    """
+
+    name: str
+    description: str = ""
+    environment: EnvironmentConfig = field(default_factory=EnvironmentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
+    agents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    device: Device = "cpu"
+    threads: Count = 1
+
+    def runs(self, seeds: Iterable[int] | None = None) -> Iterator[RunConfig]:
+        """The product of agents and seeds, agent by agent.
+
+        Args:
+            seeds: Seeds to run instead of the profile's.
+
+        Yields:
+            One validated run after another; an agent is imported when its turn comes.
+
+        Raises:
+            ConfigError: If a setting of the world or of an agent cannot be used.
+            AgentError: If an agent cannot be found.
+        """
+        self._check_environment()
+        seeds = tuple(dict.fromkeys(self.seeds if seeds is None else seeds))
+        for name, given in self.agents.items():
+            entry, n_envs, options = _resolved(name, given)
+            train = self.train if n_envs is None else {**vars(self.train), "n_envs": n_envs}
+            if not isinstance(train, TrainConfig):
+                train = validated(TrainConfig, train, f"agents.{name}")
+            for seed in seeds:
+                yield RunConfig(
+                    profile=self.name,
+                    agent=name,
+                    entry=entry,
+                    seed=seed,
+                    environment=self.environment,
+                    train=train,
+                    evaluation=self.evaluation,
+                    agent_options=options,
+                    device=self.device,
+                    threads=self.threads,
+                )
+
+    def _check_environment(self) -> None:
+        try:
+            self.environment.build()
+            for name in self.evaluation.splits:
+                self.environment.build(SPLITS[name].level, SPLITS[name].view)
+        except ValueError as error:
+            raise ConfigError(f"environment: {error}") from error
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles that come with the benchmark."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def load_profile(
+    reference: str, overrides: Sequence[str] = (), agents: Sequence[str] = ()
+) -> Profile:
+    """Reads a profile.
+
+    Args:
+        reference: Name of a profile, or path to a YAML file.
+        overrides: ``key=value`` each, dotted keys, values in YAML. ``agent.<option>`` is an option
+            of every chosen agent.
+        agents: Agents to take instead of the profile's: its own names, the registry's, or
+            ``path/to/file.py:Class``.
+
+    Returns:
+        The profile; its agents' options are validated by :meth:`Profile.runs`.
+
+    Raises:
+        ConfigError: If the file, a key or a value cannot be used.
+        AgentError: If an agent cannot be found.
+    """
+    path = _find(reference)
+    values = _read_yaml(path)
+    assignments = [_assignment(text) for text in overrides]
+    for key, value in assignments:
+        if not key.startswith("agent."):
+            _assign(values, key, value)
+    known = values.setdefault("agents", {})
+    if not isinstance(known, dict):
+        raise ConfigError(f"agents: must be a mapping of agents, got {known!r}")
+    chosen = [_choose(name, known) for name in agents] or list(known)
+    for key, value in assignments:
+        if key.startswith("agent."):
+            for name in chosen:
+                _assign(values, f"agents.{name}.{key.removeprefix('agent.')}", value)
+    # An agent without options may be written as a bare key.
+    values["agents"] = {n: {} if known[n] is None else known[n] for n in chosen}
+    if "name" in values:
+        raise ConfigError(f"name: a profile is named after its file, {path.name}")
+    profile = validated(Profile, {"name": path.stem, **values})
+    for name in profile.agents:
+        if not _AGENT_NAME.fullmatch(name):
+            raise ConfigError(f"agents: {name!r} must be letters, digits, - and _ only")
+    return profile
+
+
+def _find(reference: str) -> Path:
+    if "/" in reference or reference.endswith((".yaml", ".yml")):
+        path = Path(reference)
+        if not path.is_file():
+            raise ConfigError(f"no profile file {reference!r}")
+        return path
+    if reference not in profile_names():
+        raise ConfigError(f"unknown profile {reference!r}{nearest(reference, profile_names())}")
+    return PROFILES / f"{reference}.yaml"
+
+
+def _choose(name: str, known: dict[str, Any]) -> str:
+    """The name an agent goes by in the profile; one from outside is added to it."""
+    if name in known:
+        return name
+    if ".py:" not in name and name not in registered():
+        raise ConfigError(f"unknown agent {name!r}{nearest(name, {**known, **registered()})}")
+    label = find(name).name
+    known[label] = {} if label == name else {"agent": name}
+    return label
+
+
+def _resolved(name: str, given: Mapping[str, Any]) -> tuple[str, int | None, dict[str, Any]]:
+    """An agent's entry, its own number of environments, and all of its options."""
+    options = dict(given)
+    reference = options.pop("agent", name)
+    n_envs = options.pop("n_envs", None)
+    if not isinstance(reference, str):
+        raise ConfigError(f"agents.{name}.agent: must be a name, got {reference!r}")
+    entry = find(reference)
+    try:
+        config_class = entry.load().Config
+    except AgentError:
+        raise
+    except Exception as error:  # a plugin's own code ran
+        raise AgentError(f"agent {name!r}: importing it raised {error!r}") from error
+    if not dataclasses.is_dataclass(config_class):
+        raise AgentError(f"agent {name!r}: its Config must be a dataclass")
+    config = validated(config_class, {**entry.preset, **options}, f"agents.{name}")
+    return reference, n_envs, json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def _assignment(override: str) -> tuple[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: must be key=value, such as train.steps=1000")
+    return key, _parse(text, f"--set {override}")
+
+
+def _assign(values: dict[str, Any], key: str, value: object) -> None:
+    *parents, last = key.split(".")
+    for depth, parent in enumerate(parents, start=1):
+        inner = values.get(parent)
+        if inner is None:
+            inner = values[parent] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {key}: {'.'.join(parents[:depth])} has no options")
+        values = inner
+    values[last] = value
+
+
+class _YamlLoader(yaml.SafeLoader):
+    """safe_load, with 3e-4 read as a number (YAML 1.2) and a repeated key refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Builds a mapping whose keys all differ."""
+        written = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in written]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key!r} stands twice", problem_mark=node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+_YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+"),
+    list("-+.0123456789"),
+)
+
+
+def _parse(text: str, source: str) -> Any:
+    loader = None
+    try:
+        loader = _YamlLoader(text)
+        return loader.get_single_data()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise ConfigError(f"{source}{line}: not YAML: {problem}") from error
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the profile {path}: {error}") from error
+    values = _parse(text, str(path))
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must be a mapping of options")
+    return values

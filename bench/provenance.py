@@ -1,0 +1,94 @@
+"""Where a result comes from: code, packages and machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PACKAGES = (
+    "glam-bench",
+    "torch",
+    "transformers",
+    "minigrid",
+    "gymnasium",
+    "stable-baselines3",
+    "numpy",
+)
+
+
+def git_state(root: Path = ROOT) -> dict[str, Any]:
+    """The commit of the code.
+
+    Args:
+        root: A directory of the checkout.
+
+    Returns:
+        ``commit`` (None outside a repository) and ``dirty``: whether tracked files differ from it
+        or untracked ones stand beside them.
+    """
+    commit = _git(root, "rev-parse", "HEAD")
+    status = _git(root, "status", "--porcelain")
+    return {"commit": commit, "dirty": None if status is None else bool(status)}
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that results depend on; None if not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """The machine.
+
+    Args:
+        threads: CPU threads the run uses.
+
+    Returns:
+        ``platform``, ``processor``, ``cores`` this process may use, ``memory_gb``, ``threads``.
+    """
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": available_cores(),
+        "memory_gb": round(memory / 2**30, 1),
+        "threads": threads,
+    }
+
+
+def available_cores() -> int:
+    """CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None

@@ -1,0 +1,255 @@
+"""A run's directory: its config, manifest, rows and checkpoints, with one writer at a time.
+
+Layout::
+
+    <out>/<profile>/<agent>/seed-<n>/config.json       resolved config
+                                     manifest.json     state and provenance
+                                     metrics.csv       one row per update
+                                     episodes.csv      one row per training episode
+                                     evaluation/<split>.csv   one row per test episode
+                                     checkpoint/       what a resumed run needs
+                                     train.log         for people
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import filelock
+
+from bench import atomic, provenance
+from bench.checkpoint import CheckpointStore
+from bench.config import ConfigError, RunConfig, config_hash, differences
+from bench.row_file import EVALUATION_COLUMNS, Cell, RowFile, format_rows
+from envs import LEVELS, SPLITS, evaluation_seeds
+
+MANIFEST_FORMAT = 1
+State = Literal["running", "trained", "complete", "failed"]
+
+
+class RunError(ValueError):
+    """A run directory that cannot be used as asked; the message is one line and says what to do."""
+
+
+class RunDirectory:
+    """One run on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        """Looks at a directory, which need not exist yet.
+
+        Args:
+            path: ``<out>/<profile>/<agent>/seed-<n>``.
+        """
+        self.path = path
+        self.metrics = RowFile(path / "metrics.csv")
+        self.episodes = RowFile(path / "episodes.csv")
+        self.checkpoints = CheckpointStore(path / "checkpoint")
+        self.log = path / "train.log"
+
+    @classmethod
+    def of(cls, out: Path, config: RunConfig) -> RunDirectory:
+        """The directory of a run.
+
+        Args:
+            out: Where all profiles' runs are kept.
+            config: The run.
+        """
+        return cls(out / config.profile / config.agent / f"seed-{config.seed}")
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest; None if the run was never started.
+
+        Raises:
+            RunError: If it cannot be read.
+        """
+        return self._read("manifest.json")
+
+    def config(self) -> RunConfig:
+        """The run's resolved config.
+
+        Raises:
+            RunError: If there is none or it cannot be read.
+        """
+        values = self._read("config.json")
+        if values is None:
+            raise RunError(f"{self.path} holds no run (no config.json inside)")
+        try:
+            return RunConfig.from_json(values)
+        except ConfigError as error:
+            raise RunError(f"{self.path / 'config.json'}: {error}") from error
+
+    def state(self) -> State | None:
+        """The manifest's state; None if the run was never started."""
+        manifest = self.manifest()
+        return None if manifest is None else manifest.get("state")
+
+    def obstacle(self, config: RunConfig, model: Mapping[str, Any] | None = None) -> str | None:
+        """Says why this directory's run is not the one asked for.
+
+        Args:
+            config: The run asked for.
+            model: The model's identity, once it is known.
+
+        Returns:
+            One line naming the field that differs; None if the run can be started or continued.
+        """
+        try:
+            manifest, old = self.manifest(), self._read("config.json")
+        except RunError as error:
+            return str(error)
+        if manifest is None or old is None:
+            return None
+        changed = next(differences(old, config.to_json()), None)
+        if changed is None and model is not None:
+            changed = next(differences(manifest.get("model", {}), dict(model), "model."), None)
+        if changed is None:
+            now = split_records(config.evaluation.splits)
+            then = {name: manifest.get("splits", {}).get(name, {}) for name in now}
+            changed = next(differences(then, now, "splits."), None)
+        return None if changed is None else f"{self.path} was made with another {changed}"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps every other process off this run; a dead process's lock is void.
+
+        Raises:
+            RunError: If another process holds it, naming its pid.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        path = self.path.parent / f".{self.path.name}.lock"
+        lock = filelock.FileLock(path)
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout as error:
+            holder = path.read_text().strip() or "unknown"
+            raise RunError(f"{self.path} is in use by process {holder}") from error
+        try:
+            path.write_text(str(os.getpid()))
+            yield
+        finally:
+            lock.release()
+
+    def set_aside(self) -> Path:
+        """Moves what is there out of the way, under a name that is not read as a run.
+
+        Returns:
+            Where it is now.
+        """
+        number = 1
+        while (aside := self.path.with_name(f"old-{self.path.name}-{number}")).exists():
+            number += 1
+        os.rename(self.path, aside)
+        return aside
+
+    def create(self, config: RunConfig, identity: Mapping[str, Any], learns: bool) -> None:
+        """Starts the record of a run.
+
+        Args:
+            config: The run.
+            identity: What the agent says of itself: ``label`` and ``model``.
+            learns: Whether it is trained at all.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_config(config)
+        manifest = {
+            "format": MANIFEST_FORMAT,
+            "profile": config.profile,
+            "agent": config.agent,
+            "label": identity["label"],
+            "seed": config.seed,
+            "state": "running",
+            "error": None,
+            "config_hash": config_hash(config),
+            "git": provenance.git_state(),
+            "versions": provenance.versions(),
+            "machine": provenance.machine(config.threads),
+            "model": dict(identity.get("model", {})),
+            "learns": learns,
+            "steps": 0,
+            "seeds": {
+                "run": config.seed,
+                "test_first": evaluation_seeds(1)[0],
+                "test_count": config.evaluation.episodes,
+            },
+            "splits": split_records(config.evaluation.splits),
+            "command": list(sys.argv),
+            "started": _now(),
+            "finished": None,
+            "wall_seconds": {"train": 0.0, "evaluate": 0.0},
+        }
+        atomic.write_json(self.path / "manifest.json", manifest)
+
+    def write_config(self, config: RunConfig) -> None:
+        """Writes ``config.json``."""
+        atomic.write_json(self.path / "config.json", config.to_json())
+
+    def update_manifest(self, state: State, **fields: Any) -> None:
+        """Records a new state.
+
+        Args:
+            state: The state; ``"complete"`` and ``"failed"`` are stamped with the time.
+            **fields: Other fields of the manifest to replace.
+        """
+        manifest = self.manifest() or {}
+        ended = _now() if state in ("complete", "failed") else None
+        manifest.update(state=state, error=None, finished=ended)
+        manifest.update(fields)
+        atomic.write_json(self.path / "manifest.json", manifest)
+
+    def add_wall_seconds(self, phase: Literal["train", "evaluate"], seconds: float) -> None:
+        """Adds to the wall time of a phase; a run may take several sittings."""
+        manifest = self.manifest() or {}
+        spent = manifest["wall_seconds"]
+        spent[phase] = round(spent[phase] + seconds, 1)
+        atomic.write_json(self.path / "manifest.json", manifest)
+
+    def evaluation(self, split: str) -> Path:
+        """Where a split's test episodes are kept."""
+        return self.path / "evaluation" / f"{split}.csv"
+
+    def write_evaluation(self, split: str, rows: Iterable[Sequence[Cell]]) -> None:
+        """Puts a split's test episodes in place, all at once.
+
+        Args:
+            split: Name of the split.
+            rows: One row per episode, under ``EVALUATION_COLUMNS``.
+        """
+        path = self.evaluation(split)
+        path.parent.mkdir(exist_ok=True)
+        atomic.write_text(path, format_rows([EVALUATION_COLUMNS, *rows]))
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read: {error}") from error
+        if not isinstance(values, dict):
+            raise RunError(f"{path} cannot be read: it holds no object")
+        return values
+
+
+def split_records(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What decides the test episodes of each split: its version, its level and the level's."""
+    splits = [SPLITS[name] for name in names]
+    return {
+        split.name: {
+            "version": split.version,
+            "level": split.level,
+            "level_version": LEVELS[split.level].version,
+        }
+        for split in splits
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

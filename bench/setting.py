@@ -1,0 +1,113 @@
+"""The setting of a set of runs in plain words, and where it departs from the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bench import paper
+from bench.records import Records, Run
+from envs import TASK_KINDS
+
+_NEVER_PRETRAINED = (
+    "npae-flan-t5",
+    "npa-flan-t5",
+    "npe-flan-t5",
+)  # by definition, in the paper too
+
+
+def describe_setting(records: Records) -> str:
+    """One sentence: profile, level options, steps, seeds, test episodes, language models.
+
+    Where runs differ, each value is followed by the agents it holds for.
+    """
+    environment = [
+        _spread(records, lambda run: run.config["environment"]["level"]),
+        "room size " + _spread(records, lambda run: run.config["environment"]["room_size"]),
+        "distractors " + _spread(records, lambda run: run.config["environment"]["num_distractors"]),
+        "history " + _spread(records, lambda run: run.config["environment"].get("history")),
+        "task kinds " + _spread(records, _task_kinds),
+    ]
+    seeds = sorted({run.seed for run in records.runs})
+    parts = [
+        f"Profile {_spread(records, lambda run: run.manifest['profile'])}",
+        ", ".join(environment),
+        _spread(records, lambda run: run.budget if run.learns else None) + " training steps",
+        f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}",
+        _spread(records, lambda run: run.test_episodes) + " test episodes per split",
+    ]
+    models = _spread(records, _model_name)
+    if models != "no":
+        parts.append(f"language model {models}")
+    return "; ".join(parts) + "."
+
+
+def departures(records: Records) -> tuple[str, ...]:
+    """Sentences that say where these runs are not the paper's setting; none if they are."""
+    runs = [run for run in records.runs if run.config]
+    profiles = {run.manifest["profile"] for run in runs} - {"paper"}
+    differing = [f"profile {name}" for name in sorted(profiles)]
+    published: list[tuple[str, int, Callable[[Run], Any]]] = [
+        ("training steps", paper.STEPS, lambda run: run.budget if run.learns else None),
+        ("test episodes per split", paper.TEST_EPISODES, lambda run: run.test_episodes),
+        ("room size", paper.ROOM_SIZE, lambda run: run.config["environment"]["room_size"]),
+        ("history", paper.HISTORY, lambda run: run.config["environment"].get("history")),
+        (
+            "distractors",
+            paper.NUM_DISTRACTORS,
+            lambda run: run.config["environment"]["num_distractors"],
+        ),
+    ]
+    for name, value, of in published:
+        if {of(run) for run in runs} - {None, value}:
+            differing.append(f"{name} {_spread(records, of)} (paper: {value:,})")
+    if any(len(kinds) < len(TASK_KINDS) for kinds in map(_kinds, runs)):
+        differing.append(
+            f"task kinds {_spread(records, _task_kinds)} only (paper: {', '.join(TASK_KINDS)})"
+        )
+    sentences = []
+    if differing:
+        sentences.append(f"This is not the paper's setting: {'; '.join(differing)}.")
+    unpretrained = [
+        records.label(agent)
+        for agent in records.agents
+        if any(
+            run.manifest.get("model", {}).get("pretrained") is False for run in records.of(agent)
+        )
+        and (profiles or agent not in _NEVER_PRETRAINED)
+    ]
+    if unpretrained:
+        sentences.append(
+            f"Language model not pretrained here: {', '.join(unpretrained)}. The paper's is "
+            f"{paper.MODEL}, pretrained (NPAE keeps only its embeddings): this is not the paper's "
+            "setting, and says nothing about what pretraining gives."
+        )
+    return tuple(sentences)
+
+
+def _kinds(run: Run) -> tuple[str, ...]:
+    return tuple(run.config["environment"].get("task_kinds", TASK_KINDS))
+
+
+def _task_kinds(run: Run) -> str:
+    return "all five" if len(_kinds(run)) == len(TASK_KINDS) else ", ".join(_kinds(run))
+
+
+def _model_name(run: Run) -> str | None:
+    model = run.manifest.get("model", {})
+    if not model.get("name") or model.get("pretrained") is None:
+        return None
+    return f"{model['name']}{'' if model['pretrained'] else ' (not pretrained)'}"
+
+
+def _spread(records: Records, of: Callable[[Run], Any]) -> str:
+    """The value all runs share, or each value with its agents; "no" if no run has one."""
+    agents: dict[Any, list[str]] = {}
+    for run in records.runs:
+        value = of(run) if run.config else None
+        if value is not None and run.agent not in agents.setdefault(value, []):
+            agents[value].append(run.agent)
+    texts = {value: f"{value:,}" if isinstance(value, int) else str(value) for value in agents}
+    if len(agents) == 1:
+        return next(iter(texts.values()))
+    return " / ".join(f"{texts[v]} [{', '.join(agents[v])}]" for v in agents) or "no"

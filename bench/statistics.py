@@ -1,0 +1,201 @@
+"""Statistics over seeds and over training, as pure functions.
+
+The seed of a run is the unit of statistics: intervals come from the spread between seeds, never
+from pooled episodes. `wilson_interval` is the one exception: it speaks of a single checkpoint only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats  # type: ignore[import-untyped]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class SeedMean:
+    """Mean over seeds with its t interval.
+
+    Attributes:
+        mean: Mean over seeds; NaN without seeds.
+        half_width: Half the width of the interval, in the unit of the values; NaN below two seeds.
+        n: Number of seeds.
+    """
+
+    mean: float
+    half_width: float
+    n: int
+
+
+def mean_over_seeds(values: ArrayLike, confidence: float = CONFIDENCE) -> SeedMean:
+    """Mean and Student t interval of one value per seed, with seeds - 1 degrees of freedom.
+
+    Args:
+        values: One value per seed, shape [seeds].
+        confidence: Coverage of the interval, in (0, 1).
+
+    Returns:
+        The mean; its half-width is NaN below two seeds and zero only where all seeds agree.
+
+    Raises:
+        ValueError: If `values` is not one-dimensional or `confidence` is outside (0, 1).
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1:
+        raise ValueError(f"expected one value per seed, shape [seeds]; got shape {sample.shape}")
+    _check_confidence(confidence)
+    n = sample.size
+    if n == 0:
+        return SeedMean(math.nan, math.nan, 0)
+    if n == 1:
+        return SeedMean(float(sample[0]), math.nan, 1)
+    if np.all(sample == sample[0]):  # the rounded mean of equal values can differ from them
+        return SeedMean(float(sample[0]), 0.0, n)
+    quantile = stats.t.ppf(0.5 + confidence / 2, df=n - 1)
+    half_width = quantile * sample.std(ddof=1) / math.sqrt(n)
+    return SeedMean(float(sample.mean()), float(half_width), n)
+
+
+def window_ends(budget: int, windows: int) -> NDArray[np.float64]:
+    """Right ends of `windows` equal windows of a step budget.
+
+    Args:
+        budget: Environment steps of the whole training.
+        windows: Number of windows.
+
+    Returns:
+        Environment steps, shape [windows]; the last is `budget`.
+
+    Raises:
+        ValueError: If `budget` or `windows` is not positive.
+    """
+    if budget <= 0 or windows <= 0:
+        raise ValueError(f"budget and windows must be positive, got {budget} and {windows}")
+    return np.arange(1, windows + 1, dtype=np.float64) * budget / windows
+
+
+def learning_curve(
+    steps: ArrayLike, success: ArrayLike, budget: int, windows: int
+) -> NDArray[np.float64]:
+    """Success rate of the training episodes that ended in each window of the step budget.
+
+    Window i holds the episodes with ends[i - 1] < steps <= ends[i] (see `window_ends`). Episodes
+    that ended beyond the budget belong to no window: every agent is measured on the same steps.
+
+    Args:
+        steps: Total environment steps of the run when each episode ended, shape [episodes].
+        success: 0 or 1 per episode, shape [episodes].
+        budget: Environment steps of the whole training.
+        windows: Number of windows.
+
+    Returns:
+        Success rates, shape [windows]; NaN where no episode ended.
+
+    Raises:
+        ValueError: If the shapes differ or `budget` or `windows` is not positive.
+    """
+    ended = np.asarray(steps, dtype=np.float64)
+    succeeded = np.asarray(success, dtype=np.float64)
+    if ended.ndim != 1 or ended.shape != succeeded.shape:
+        raise ValueError(f"steps {ended.shape} and success {succeeded.shape} are not [episodes]")
+    window = np.searchsorted(window_ends(budget, windows), ended, side="left")
+    inside = window < windows
+    count = np.bincount(window[inside], minlength=windows)
+    total = np.bincount(window[inside], weights=succeeded[inside], minlength=windows)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def sample_efficiency(curve: ArrayLike) -> float:
+    """Sample efficiency SE: the mean over training of the success rate (spec section 4).
+
+    Args:
+        curve: Success rates in equal windows of training, shape [windows]; NaN in empty windows.
+
+    Returns:
+        The mean over the windows that hold an episode; NaN if none does.
+    """
+    rates = np.asarray(curve, dtype=np.float64)
+    rates = rates[~np.isnan(rates)]
+    return float(rates.mean()) if rates.size else math.nan
+
+
+def steps_to_threshold(curve: ArrayLike, budget: int, threshold: float = 0.8) -> float | None:
+    """First window end at which the success rate of the window just ended reaches a threshold.
+
+    Args:
+        curve: Success rates in equal windows of training, shape [windows]; NaN in empty windows.
+        budget: Environment steps of the whole training.
+        threshold: Success rate to reach, in [0, 1].
+
+    Returns:
+        Environment steps, or None if no window reaches the threshold.
+
+    Raises:
+        ValueError: If `curve` has no window or `budget` is not positive.
+    """
+    rates = np.asarray(curve, dtype=np.float64)
+    ends = window_ends(budget, rates.size)
+    reached = np.flatnonzero(rates >= threshold)  # NaN compares false
+    return float(ends[reached[0]]) if reached.size else None
+
+
+def rates_by_task_kind(kinds: Sequence[str], success: Iterable[float]) -> dict[str, float]:
+    """Success rate of each task kind that occurs.
+
+    Args:
+        kinds: Task kind per episode, length [episodes].
+        success: 0 or 1 per episode, length [episodes].
+
+    Returns:
+        Success rate by task kind, in order of first occurrence; one without episodes is left out.
+
+    Raises:
+        ValueError: If the lengths differ.
+    """
+    outcomes: dict[str, list[float]] = {}
+    for kind, succeeded in zip(kinds, success, strict=True):
+        outcomes.setdefault(kind, []).append(succeeded)
+    return {kind: float(np.mean(values)) for kind, values in outcomes.items()}
+
+
+def wilson_interval(
+    successes: int, episodes: int, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Wilson score interval of the success rate of one checkpoint (Wilson 1927).
+
+    It covers the draw of the test episodes only, not the spread between seeds: never use it on
+    episodes pooled over runs.
+
+    Args:
+        successes: Successful test episodes.
+        episodes: Test episodes.
+        confidence: Coverage of the interval, in (0, 1).
+
+    Returns:
+        Lower and upper bound, in [0, 1].
+
+    Raises:
+        ValueError: If not 0 <= successes <= episodes with episodes > 0, or `confidence` is outside
+            (0, 1).
+    """
+    if not (episodes > 0 and 0 <= successes <= episodes):
+        raise ValueError(f"expected 0 <= successes <= episodes, got {successes} of {episodes}")
+    _check_confidence(confidence)
+    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    rate = successes / episodes
+    centre = (rate + z**2 / (2 * episodes)) / (1 + z**2 / episodes)
+    spread = z * math.sqrt(rate * (1 - rate) / episodes + z**2 / (4 * episodes**2))
+    half_width = spread / (1 + z**2 / episodes)
+    low = 0.0 if successes == 0 else centre - half_width  # exact where rounding is not
+    high = 1.0 if successes == episodes else centre + half_width
+    return low, high
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be in (0, 1), got {confidence}")

@@ -1,0 +1,173 @@
+"""The training loop: budget, logging, checkpoints and their restoration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from agents.base import Agent, AgentError
+from bench import atomic
+from bench.checkpoint import CheckpointError
+from bench.config import RunConfig
+from bench.progress import RunProgress
+from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS, Cell
+from bench.run import RunDirectory
+from envs import Episode, VectorEnv
+
+STATE_FORMAT = 1
+
+
+def train(
+    agent: Agent,
+    config: RunConfig,
+    run: RunDirectory,
+    progress: RunProgress,
+    check_stop: Callable[[], None],
+) -> int:
+    """Trains to the step budget, from the newest checkpoint if there is one.
+
+    Args:
+        agent: The agent as it was built, untrained.
+        config: The run.
+        run: Where it is recorded.
+        progress: Told after every update.
+        check_stop: Called after every update, when everything is saved that must be; raises to
+            stop.
+
+    Returns:
+        Environment steps taken; the run's checkpoint holds the trained agent.
+
+    Raises:
+        AgentError: If an update takes no step, or returns what cannot be logged; the rows and the
+            checkpoints so far are kept.
+        CheckpointError: If there are checkpoints but none to go on from.
+        OSError: If something cannot be written; the last checkpoint is whole.
+    """
+    envs = VectorEnv(config.environment.build, config.train.n_envs, config.seed)
+    try:
+        return _Training(agent, config, run, envs).to_the_end(progress, check_stop)
+    finally:
+        envs.close()
+
+
+class _Training:
+    """Counters of a training run; together with agent and environments, all that is resumed."""
+
+    def __init__(self, agent: Agent, config: RunConfig, run: RunDirectory, envs: VectorEnv) -> None:
+        self._agent, self._config, self._run, self._envs = agent, config, run, envs
+        self._updates = 0
+        self._episodes = 0
+        self._columns: tuple[str, ...] = ()
+        self._saved_at = 0
+        self._restore()
+
+    def to_the_end(self, progress: RunProgress, check_stop: Callable[[], None]) -> int:
+        budget = self._config.train.steps
+        progress.resume_at(self._envs.steps)
+        while self._envs.steps < budget:
+            ended = self._update()
+            progress.update(self._envs.steps, [episode.success for episode in ended])
+            if self._envs.steps - self._saved_at >= self._config.train.checkpoint_every:
+                self._save()
+            try:
+                check_stop()
+            except BaseException:
+                self._save()
+                raise
+        self._save()
+        self._run.checkpoints.keep(1)
+        return self._envs.steps
+
+    def _update(self) -> list[Episode]:
+        before = self._envs.steps
+        metrics = self._agent.update(self._envs)
+        self._updates += 1
+        where = f"agent {self._config.agent!r}, update {self._updates}"
+        if self._envs.steps <= before:
+            raise AgentError(f"{where}: took no environment step")
+        self._log_metrics(self._checked(metrics, where), where)
+        ended = self._envs.pop_episodes()
+        self._run.episodes.append(
+            _episode_row(self._episodes + i, episode) for i, episode in enumerate(ended)
+        )
+        self._episodes += len(ended)
+        return ended
+
+    def _checked(self, metrics: Mapping[str, float], where: str) -> dict[str, float]:
+        if not isinstance(metrics, Mapping):
+            raise AgentError(f"{where}: returned {metrics!r}, not a mapping of numbers")
+        numbers: dict[str, float] = {}
+        for name, value in metrics.items():
+            try:
+                numbers[str(name)] = float(value)
+            except (TypeError, ValueError) as error:
+                raise AgentError(f"{where}: {name} is {value!r}, not a number") from error
+            if not math.isfinite(numbers[str(name)]):
+                raise AgentError(f"{where}: {name} is {numbers[str(name)]}")
+        reserved = numbers.keys() & set(METRIC_COLUMNS)
+        if reserved:
+            raise AgentError(f"{where}: {reserved.pop()!r} is the harness's own column")
+        return numbers
+
+    def _log_metrics(self, numbers: Mapping[str, float], where: str) -> None:
+        rows: list[tuple[Cell, ...]] = []
+        columns = (*METRIC_COLUMNS, *numbers)
+        if not self._columns:
+            self._columns = columns
+            rows.append(columns)
+        if set(columns) != set(self._columns):
+            odd = sorted(set(columns) ^ set(self._columns))
+            raise AgentError(f"{where}: logs {', '.join(odd)} in some updates only")
+        values = (numbers[name] for name in self._columns[len(METRIC_COLUMNS) :])
+        rows.append((self._updates, self._envs.steps, *values))
+        self._run.metrics.append(rows)
+
+    def _save(self) -> None:
+        if self._envs.steps == self._saved_at:
+            return
+        run = self._run
+        for rows in (run.metrics, run.episodes):
+            atomic.sync(rows.path)
+        state = {
+            "format": STATE_FORMAT,
+            "updates": self._updates,
+            "episodes": self._episodes,
+            "rows": {"metrics": run.metrics.size, "episodes": run.episodes.size},
+            "envs": self._envs.state(),
+        }
+        run.checkpoints.save(self._envs.steps, state, self._agent.save)
+        run.update_manifest("running", steps=self._envs.steps)
+        self._saved_at = self._envs.steps
+
+    def _restore(self) -> None:
+        run = self._run
+        checkpoint = run.checkpoints.latest()
+        if checkpoint is None:
+            run.metrics.truncate(0)
+            run.episodes.truncate(0)
+            run.episodes.append([EPISODE_COLUMNS])
+            return
+        state = checkpoint.state
+        if state.get("format") != STATE_FORMAT:
+            raise CheckpointError(f"{checkpoint.directory} has another format than {STATE_FORMAT}")
+        run.metrics.truncate(state["rows"]["metrics"])
+        run.episodes.truncate(state["rows"]["episodes"])
+        self._columns = tuple(run.metrics.header())
+        self._updates, self._episodes = state["updates"], state["episodes"]
+        self._envs.restore(state["envs"])
+        self._agent.load(checkpoint.agent_directory)
+        self._saved_at = self._envs.steps
+
+
+def _episode_row(number: int, episode: Episode) -> tuple[Cell, ...]:
+    return (
+        number,
+        episode.env,
+        episode.steps,
+        episode.seed,
+        episode.task_kind,
+        f"{episode.episode_return:.6g}",
+        episode.success,
+        episode.length,
+        episode.truncated,
+    )

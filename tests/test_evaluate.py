@@ -1,0 +1,136 @@
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from run_files import quiet, run_in_process, small_config
+
+from agents.base import Agent, AgentContext, AgentError
+from bench.config import EvaluationConfig
+from bench.evaluate import evaluate
+from bench.lifecycle import build_agent, evaluate_run
+from bench.row_file import EVALUATION_COLUMNS
+from bench.run import RunError
+from envs import SPLITS, TextEnv, evaluation_seeds
+
+
+def config(episodes=7, n_envs=3, entry="random", **changes):
+    evaluation = EvaluationConfig(("train", "french-goto"), episodes, n_envs)
+    return small_config(entry, evaluation=evaluation, **changes)
+
+
+def play(settings, split="train"):
+    return evaluate(build_agent(settings), split, settings)
+
+
+@pytest.mark.parametrize("n_envs", [1, 2, 7, 50])
+@pytest.mark.parametrize("split", ["train", "french-goto"])
+def test_it_does_not_matter_how_many_are_played_at_once(split, n_envs):
+    assert play(config(n_envs=n_envs), split) == play(config(n_envs=3), split)
+
+
+def test_the_episodes_are_the_fixed_list_each_to_its_end():
+    episodes = play(config(episodes=12))
+    assert tuple(episode.seed for episode in episodes) == evaluation_seeds(12)
+    assert any(not episode.success for episode in episodes)  # slow ones are not left out
+    for episode in episodes:
+        assert episode.success != episode.truncated
+        env = config().environment.build("MixedTrainLocal")
+        env.reset(seed=episode.seed)
+        assert env.task_kind == episode.task_kind
+        if episode.truncated:
+            assert episode.length == env.grid_env.max_steps
+            assert episode.episode_return == 0
+
+
+def test_a_longer_list_begins_with_the_shorter():
+    assert play(config(episodes=9))[:4] == play(config(episodes=4))
+
+
+def test_sampling_noise_belongs_to_the_run_and_episodes_to_all():
+    first, second = play(config()), play(replace(config(), seed=4))
+    assert [e.seed for e in first] == [e.seed for e in second]
+    assert [e.prompt_hash for e in first] != [e.prompt_hash for e in second]
+
+
+def test_prompt_hash_is_over_the_prompts_that_were_answered():
+    settings = config(episodes=1)
+    (episode,) = play(settings)
+    agent = build_agent(settings)
+    env = TextEnv("MixedTrainLocal", room_size=5, num_distractors=1)
+    observation, _ = env.reset(seed=episode.seed, options={"draw_seed": settings.seed})
+    digest, done = hashlib.sha256(), False
+    while not done:
+        digest.update(observation.prompt().encode() + b"\0")
+        observation, _, solved, late, _ = env.step(int(agent.act([observation])[0]))
+        done = solved or late
+    assert digest.hexdigest().startswith(episode.prompt_hash)
+    assert len(episode.prompt_hash) == 16
+
+
+def test_row_holds_the_documented_columns():
+    (episode,) = play(config(episodes=1), "french-goto")
+    row = dict(zip(EVALUATION_COLUMNS, episode.row(SPLITS["french-goto"]), strict=True))
+    assert (row["split"], row["level"]) == ("french-goto", "GoToLocal")
+    assert row["success"] is episode.success
+    assert float(row["return"]) == pytest.approx(episode.episode_return, rel=1e-5)
+
+
+def test_a_privileged_agent_is_shown_the_environments():
+    assert all(episode.success for episode in play(config(entry="bot", episodes=6)))
+
+
+class Says(Agent):
+    """Answers whatever a test wants."""
+
+    def __init__(self, answer):
+        super().__init__(None, AgentContext())
+        self.answer = answer
+
+    def act(self, observations):
+        return self.answer(len(observations))
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (lambda n: np.zeros(n + 1, int), r"shape \(4,\) for 3"),
+        (lambda n: np.zeros((n, 1), int), r"shape \(3, 1\)"),
+        (lambda n: np.zeros(n), "float64, not integers"),
+        (lambda n: np.full(n, 6), "action 6, outside 0 to 5"),
+        (lambda n: np.full(n, -1), "action -1, outside 0 to 5"),
+        (lambda n: None, r"shape \(\)"),
+    ],
+)
+def test_an_invalid_answer_names_the_agent_and_the_split(answer, problem):
+    with pytest.raises(AgentError, match=f"'agent', split 'train': act returned.*{problem}"):
+        evaluate(Says(answer), "train", config())
+
+
+def test_a_trained_run_is_tested_on_a_further_split(tmp_path):
+    run = run_in_process(small_config(), tmp_path)
+    before = run.evaluation("english-goto").read_bytes()
+    evaluate_run(run, quiet(), ["synonym-actions"])
+    assert len(run.evaluation("synonym-actions").read_text().splitlines()) == 6
+    assert run.evaluation("english-goto").read_bytes() == before
+    assert set(run.manifest()["splits"]) == {"english-goto", "synonym-actions"}
+    assert run.config() == small_config()
+    run_in_process(small_config(), tmp_path)  # it is still the same run
+
+
+def test_more_test_episodes_belong_to_the_run_from_then_on(tmp_path):
+    run = run_in_process(small_config(), tmp_path)
+    before = run.evaluation("english-goto").read_text()
+    evaluate_run(run, quiet(), episodes=8)
+    after = run.evaluation("english-goto").read_text()
+    assert after.startswith(before)
+    assert len(after.splitlines()) == 9
+    assert run.config().evaluation.episodes == run.manifest()["seeds"]["test_count"] == 8
+
+
+def test_only_a_trained_run_is_tested(tmp_path):
+    run = run_in_process(small_config(), tmp_path, test=False)
+    assert run.state() == "trained"
+    run.update_manifest("running")
+    with pytest.raises(RunError, match="not trained"):
+        evaluate_run(run, quiet())

@@ -1,0 +1,335 @@
+import csv
+import io
+import math
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from record_files import KINDS, outcomes, write_run
+
+from bench.measures import Cell, relative_change
+from bench.paper import read_paper
+from bench.records import read_records
+from bench.statistics import mean_over_seeds
+from bench.table_format import (
+    Entry,
+    Table,
+    latex_escape,
+    percent,
+    rate_entry,
+    steps_entry,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+from bench.tables import all_tables, generalisation_table, q1_table, runs_table, seed_table
+from bench.tables import task_kind_table as kinds_table
+from envs.splits import ARTICLE_SPLITS, SPLITS
+
+ALL = dict.fromkeys(ARTICLE_SPLITS, outcomes(5))
+
+
+def text(entry):
+    return entry if isinstance(entry, str) else entry.text
+
+
+def cell(table, column, **where):
+    """The text in a column of the only row that agrees with `where`."""
+    index = {name: i for i, name in enumerate(table.columns)}
+    rows = [row for row in table.rows if all(text(row[index[c]]) == v for c, v in where.items())]
+    assert len(rows) == 1
+    return text(rows[0][index[column]])
+
+
+def csv_frame(table):
+    return pd.read_csv(io.StringIO(to_csv(table)), comment="#", keep_default_na=False, dtype=str)
+
+
+@given(st.lists(st.integers(0, 100), min_size=1, max_size=5), st.data())
+def test_relative_change_is_that_of_the_means_over_common_seeds(base, data):
+    rates = data.draw(st.lists(st.integers(0, 100), min_size=len(base), max_size=len(base)))
+    lost = data.draw(st.integers(0, len(base) - 1))
+    reference = Cell(dict(enumerate(base)))
+    split = Cell({seed: rate for seed, rate in enumerate(rates) if seed != lost})
+    seeds = sorted(split.values)
+    change = relative_change(split, reference)
+    if sum(base[seed] for seed in seeds) == 0:
+        assert math.isnan(change)
+    else:
+        mean = sum(rates[seed] for seed in seeds) / len(seeds)
+        mean_base = sum(base[seed] for seed in seeds) / len(seeds)
+        assert change == pytest.approx((mean - mean_base) / mean_base)
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        (Cell({0: 0.4, 1: 0.6}), f"0.50 ± {12.706 * 0.1:.2f}"),
+        (Cell({0: 0.5, 1: 0.5}), "0.50 ± 0.00"),
+        (Cell({0: 0.5}), "0.50 ± n/a"),
+        (Cell({0: 0.5}, failed=(1,), missing=(2, 3)), "0.50 ± n/a [n=1; 1 failed, 2 missing]"),
+        (Cell({}, failed=(0, 1)), "failed"),
+        (Cell({}, missing=(0,)), "missing"),
+        (Cell({}, failed=(0,), missing=(1,)), "1 failed, 1 missing"),
+    ],
+)
+def test_a_rate_shows_its_interval_or_why_there_is_none(cell, expected):
+    assert rate_entry(cell).text == expected
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        (Cell({0: 3000.0, 1: 3000.0}), "3,000 ± 0"),
+        (Cell({0: 3000.0}), "3,000 ± n/a"),
+        (Cell({0: 3000.0, 1: math.inf}), "3,000, never"),
+        (Cell({0: math.inf, 1: math.inf}), "never"),
+        (Cell({0: math.inf}, failed=(1,)), "never [n=1; 1 failed]"),
+        (Cell({}, failed=(1,)), "failed"),
+    ],
+)
+def test_steps_show_their_interval_only_if_every_seed_reached_the_threshold(cell, expected):
+    entry = steps_entry(cell)
+    assert entry.text == expected
+    reached = bool(cell.values) and all(map(math.isfinite, cell.values.values()))
+    assert entry.fields["mean"].isdigit() == reached
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [(-0.874, "-87%"), (0.5, "+50%"), (-0.004, "0%"), (0.0, "0%"), (math.nan, "n/a")],
+)
+def test_percent(change, expected):
+    assert percent(change) == expected
+
+
+def test_q1_numbers_follow_from_the_rows(tmp_path):
+    # 20 windows of 50 steps; seed 0 succeeds from step 501 on, seed 1 in its last window only
+    late = [(50 * i + 25, int(i >= 10)) for i in range(20)]
+    last = [(50 * i + 25, int(i == 19)) for i in range(20)]
+    write_run(tmp_path, "gflan-t5", 0, training=late, tests={"train": outcomes(9)})
+    write_run(tmp_path, "gflan-t5", 1, training=last, tests={"train": outcomes(7)})
+    write_run(tmp_path, "random", 0, learns=False, tests={"train": outcomes(2)})
+    table = q1_table(read_records(tmp_path), read_paper())
+    assert cell(table, "success, end of training", agent="gflan-t5") == "1.00 ± 0.00"
+    tested = mean_over_seeds([0.9, 0.7])
+    expected = f"0.80 ± {tested.half_width:.2f}"
+    assert cell(table, "success, test episodes", agent="gflan-t5") == expected
+    assert cell(table, "sample efficiency SE", agent="gflan-t5").startswith("0.28 ± ")
+    steps = mean_over_seeds([550, 1000])
+    expected = f"775 ± {steps.half_width:,.0f}"
+    assert cell(table, "steps to 0.8", agent="gflan-t5") == expected
+    assert cell(table, "paper: success, test episodes", agent="gflan-t5") == "0.89"
+    assert cell(table, "paper: steps to 0.8", agent="gflan-t5") == "250,000"
+    assert cell(table, "sample efficiency SE", agent="random") == "does not learn"
+    assert cell(table, "success, test episodes", agent="random") == "0.20 ± n/a"
+
+
+def test_generalisation_in_the_articles_order_against_explicit_references(tmp_path):
+    rates = {"train": 8, "renamed-nouns": 6, "french-goto": 3, "english-goto": 6}
+    tests = {split: outcomes(rates.get(split, 4)) for split in ARTICLE_SPLITS}
+    write_run(tmp_path, "gflan-t5", 0, tests=tests)
+    table = generalisation_table(read_records(tmp_path), read_paper())
+    assert [(text(row[1]), text(row[2])) for row in table.rows] == [
+        ("Train tasks", "—"),
+        ("Renamed nouns", "Train tasks"),
+        ("Invented words", "Train tasks"),
+        ("New composition", "Train tasks"),
+        ("Synonym actions", "Train tasks"),
+        ("French go to", "English go to"),
+        ("French go to", "Train tasks"),
+        ("English go to", "—"),
+    ]
+    column = "gflan-t5, 1 seed"
+    assert cell(table, column, split="Renamed nouns") == "0.60 ± n/a (-25%)"
+    french = {"split": "French go to"}
+    assert cell(table, column, reference="English go to", **french) == "0.30 ± n/a (-50%)"
+    assert cell(table, column, reference="Train tasks", **french) == "0.30 ± n/a (-62%)"
+
+
+def test_a_split_without_success_on_its_reference_has_no_change(tmp_path):
+    write_run(tmp_path, "drrn", 0, tests=ALL | {"train": outcomes(0)})
+    table = generalisation_table(read_records(tmp_path), read_paper())
+    assert cell(table, "drrn, 1 seed", split="Renamed nouns") == "0.50 ± n/a (n/a)"
+
+
+def test_evaluated_variants_follow_the_article_and_unknown_splits_come_last(tmp_path):
+    tests = ALL | {"zz-own-split": outcomes(5), "held-out-pairs": outcomes(5)}
+    write_run(tmp_path, "drrn", 0, tests=tests)
+    table = generalisation_table(read_records(tmp_path), read_paper())
+    last = [(text(row[0]), text(row[1])) for row in table.rows][-3:]
+    assert last[0] == ("reference", "English go to")
+    assert last[1:] == [("variant", "Held-out pairs"), ("variant", "zz-own-split")]
+    assert cell(table, "paper: DRRN", split="Held-out pairs") == "—"
+
+
+def test_the_papers_columns_hold_the_papers_file_and_nothing_else(tmp_path):
+    write_run(tmp_path, "drrn", 0, tests=dict.fromkeys(ARTICLE_SPLITS, outcomes(10)))
+    paper = read_paper()
+    frame = csv_frame(generalisation_table(read_records(tmp_path), paper))
+    titles = {SPLITS[name].title: name for name in ARTICLE_SPLITS}
+    checked = 0
+    for row in frame.to_dict("records"):
+        assert row["drrn, 1 seed: mean"] == "1.000000"
+        for agent in paper.agents:
+            published = paper.success_rate[titles[row["split"]], agent]
+            assert float(row[f"paper: {agent}"]) == published
+            checked += 1
+    assert checked == 8 * 5
+    french = frame[(frame["split"] == "French go to") & (frame["reference"] == "Train tasks")]
+    change = float(french["paper: DRRN: change"].item())
+    assert change == pytest.approx(0.31 / 0.14 - 1, abs=1e-6)
+
+
+def test_failed_and_missing_cells_are_shown(tmp_path):
+    write_run(tmp_path, "drrn", 0, tests=ALL)
+    write_run(tmp_path, "drrn", 1, tests=ALL, state="failed")
+    write_run(tmp_path, "gflan-t5", 0, tests=ALL, state="failed")
+    write_run(tmp_path, "npae-flan-t5", 0, tests={"train": outcomes(5)})
+    records = read_records(tmp_path)
+    table = generalisation_table(records, read_paper())
+    where = {"split": "Renamed nouns"}
+    assert cell(table, "drrn, 2 seeds", **where) == "0.50 ± n/a (0%) [n=1; 1 failed]"
+    assert cell(table, "gflan-t5, 2 seeds", **where) == "1 failed, 1 missing"
+    assert cell(table, "npae-flan-t5, 2 seeds", **where) == "missing"
+    q1 = q1_table(records, read_paper())
+    assert [text(row[0]) for row in q1.rows] == ["gflan-t5", "npae-flan-t5", "drrn"]
+    assert cell(q1, "steps to 0.8", agent="gflan-t5") == "1 failed, 1 missing"
+    frame = csv_frame(table).set_index("split")
+    assert frame.loc["Renamed nouns", "npae-flan-t5, 2 seeds: mean"] == "missing"
+    assert frame.loc["Renamed nouns", "drrn, 2 seeds: status"] == "1 failed"
+    assert frame.loc["Renamed nouns", "drrn, 2 seeds: 95% half-width"] == "n/a"
+
+
+def test_task_kinds_against_a_count_by_hand(tmp_path):
+    won = [1, 0, 0, 1, 1, 0, 0, 1, 1, 1]  # episode i is of kind i modulo 5
+    write_run(tmp_path, "drrn", 0, tests={"train": won})
+    table = kinds_table(read_records(tmp_path))
+    assert [text(row[2]) for row in table.rows] == list(KINDS)
+    for i, kind in enumerate(KINDS):
+        where = {"split": "Train tasks", "task kind": kind}
+        assert cell(table, "episodes", **where) == "2"
+        assert cell(table, "drrn", **where) == f"{(won[i] + won[i + 5]) / 2:.2f} ± n/a"
+
+
+def test_seeds_carry_the_wilson_interval_of_each_checkpoint(tmp_path):
+    write_run(tmp_path, "drrn", 0, tests={"train": outcomes(5)})
+    write_run(tmp_path, "drrn", 1, state="failed", tests={"train": outcomes(5)})
+    table = seed_table(read_records(tmp_path))
+    first, second = {"seed": "0", "split": "train"}, {"seed": "1", "split": "train"}
+    assert cell(table, "successes", **first) == "5/10"
+    assert cell(table, "Wilson low", **first) == "0.237"  # Wilson 1927 at 5 of 10
+    assert cell(table, "Wilson high", **first) == "0.763"
+    assert cell(table, "success rate", **second) == "failed"
+
+
+def test_every_run_can_be_traced(tmp_path):
+    model = {"name": "tiny", "pretrained": False, "weights_sha256": "12ab" * 16}
+    write_run(tmp_path, "gflan-t5", 0, model=model)
+    write_run(tmp_path, "drrn", 1, state="failed", git={"commit": "a" * 40, "dirty": True})
+    frame = csv_frame(runs_table(read_records(tmp_path))).set_index("run directory")
+    assert sorted(frame.index) == [f"{a}/seed-{n}" for a in ("drrn", "gflan-t5") for n in (0, 1)]
+    run = frame.loc["gflan-t5/seed-0"]
+    assert (run["model"], run["pretrained"], run["weights sha256"]) == (
+        "tiny",
+        "false",
+        "12ab" * 16,
+    )
+    assert (run["config hash"], run["commit"]) == ("c0ffee" * 10, "5eed" * 10)
+    assert (run["steps"], run["train seconds"], run["evaluate seconds"]) == ("1000", "12.5", "1.5")
+    failed = frame.loc["drrn/seed-1"]
+    assert (failed["state"], failed["error"], failed["dirty"]) == (
+        "failed",
+        "out of memory",
+        "true",
+    )
+    assert frame.loc["drrn/seed-0", "state"] == "missing"
+
+
+def test_captions_name_the_setting_and_its_departures(tmp_path):
+    small = {"room_size": 6, "num_distractors": 2, "history": 1, "task_kinds": ["go to", "open"]}
+    tiny = {"name": "tiny", "pretrained": False}
+    write_run(tmp_path, "gflan-t5", 3, tests=ALL, model=tiny, label="GFlan", environment=small)
+    for table in all_tables(read_records(tmp_path), read_paper()):
+        caption = " ".join(table.caption)
+        for words in (
+            "Profile laptop; MixedTrainLocal, room size 6, distractors 2, history 1, "
+            "task kinds go to, open; 1,000 training steps; seed 3; 10 test episodes per split; "
+            "language model tiny (not pretrained).",
+            "This is not the paper's setting: profile laptop; training steps 1,000 (paper: "
+            "1,500,000); test episodes per split 10 (paper: 1,000); room size 6 (paper: 8); "
+            "history 1 (paper: 3); distractors 2 (paper: 8); task kinds go to, open only "
+            "(paper: go to, pick up, put next, sequence, open).",
+            "Language model not pretrained here: GFlan.",
+        ):
+            assert words in caption
+            assert words in to_markdown(table)
+            assert words in " ".join(to_csv(table).replace("\n# ", " ").split())
+
+
+def test_the_papers_own_setting_needs_no_warning(tmp_path):
+    test = {"train": outcomes(500, episodes=1000)}
+    large = {"name": "google/flan-t5-large", "pretrained": True}
+    scratch = {"name": "google/flan-t5-large", "pretrained": False}
+    setting = {"profile": "paper", "steps": 1_500_000, "tests": test}
+    write_run(tmp_path, "gflan-t5", 0, model=large, **setting)
+    write_run(tmp_path, "npae-flan-t5", 0, model=scratch, **setting)
+    records = read_records(tmp_path)
+    for table in all_tables(records, read_paper()):
+        assert "not the paper's setting" not in " ".join(table.caption)
+    write_run(tmp_path, "npe-flan-t5", 0, **(setting | {"steps": 1000}))
+    table = q1_table(read_records(tmp_path), read_paper())
+    assert (
+        "training steps 1,500,000 [gflan-t5, npae-flan-t5] / 1,000 [npe-flan-t5] (paper: 1,500,000)"
+    ) in " ".join(table.caption)
+
+
+ODD = st.text(st.sampled_from('ab|,"\n\\&%$#_{}~^<>±-0 '), min_size=1, max_size=12)
+
+
+@given(st.lists(st.lists(ODD, min_size=2, max_size=2), max_size=4))
+def test_any_text_survives_each_format(rows):
+    table = Table("odd", "Odd.", (), (), ("one", "two"), tuple(map(tuple, rows)))
+    read = list(csv.reader(io.StringIO(to_csv(table).partition("\n")[2])))
+    assert read == [["one", "two"], *rows]
+    lines = to_markdown(table).splitlines()[2:]
+    assert len(lines) == 2 + len(rows)
+    assert all(line.replace("\\|", "").count("|") == 3 for line in lines)
+    body = to_latex(table).partition("\\midrule\n")[2].partition("\\bottomrule")[0].splitlines()
+    assert len(body) == len(rows)
+    assert all(line.replace(r"\&", "").count("&") == 1 for line in body)
+
+
+@pytest.mark.parametrize(
+    ("plain", "escaped"),
+    [
+        ("50% of a_b & c#1", r"50\% of a\_b \& c\#1"),
+        ("{x}^2~\\", r"\{x\}\textasciicircum{}2\textasciitilde{}\textbackslash{}"),
+        ("0.5 ± 0.1 (-87%)", r"0.5 $\pm$ 0.1 ($-$87\%)"),
+        ("flan-t5 Q1-Q3", "flan-t5 Q1-Q3"),
+    ],
+)
+def test_latex_escape(plain, escaped):
+    assert latex_escape(plain) == escaped
+
+
+def test_latex_is_a_booktabs_table(tmp_path):
+    write_run(tmp_path, "drrn", 0, tests=ALL, label="100% a_b")
+    latex = to_latex(q1_table(read_records(tmp_path), read_paper()))
+    assert latex.startswith("% Q1")
+    rules = [latex.index(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")]
+    assert rules == sorted(rules)
+    assert r"100\% a\_b & 1 & " in latex
+    assert latex.count("{") == latex.count("}")
+
+
+def test_a_row_of_the_wrong_length_is_refused():
+    with pytest.raises(ValueError, match="differ in length"):
+        Table("bad", "Bad.", (), (), ("one", "two"), (("1",),))
+
+
+def test_csv_columns_come_from_the_fields_of_any_row():
+    rows = (("none", Entry("n/a", {"": ""})), ("one", Entry("1 (x)", {"": "1", "more": "x"})))
+    table = Table("t", "T.", (), (), ("name", "value"), rows)
+    assert to_csv(table) == "# T.\nname,value,value: more\nnone,,\none,1,x\n"
