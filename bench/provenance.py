@@ -20,6 +20,8 @@ PACKAGES = (
     "stable-baselines3",
     "numpy",
 )
+CODE = ("envs", "agents", "bench", "pyproject.toml", "constraints.txt")
+"""What decides the results, relative to the checkout."""
 
 
 def git_state(root: Path = ROOT) -> dict[str, Any]:
@@ -29,11 +31,11 @@ def git_state(root: Path = ROOT) -> dict[str, Any]:
         root: A directory of the checkout.
 
     Returns:
-        ``commit`` (None outside a repository) and ``dirty``: whether tracked files differ from it
-        or untracked ones stand beside them.
+        ``commit`` (None outside a repository) and ``dirty``: whether what decides the results
+        differs from it, untracked files included. Records that are being written do not count.
     """
     commit = _git(root, "rev-parse", "HEAD")
-    status = _git(root, "status", "--porcelain")
+    status = _git(root, "status", "--porcelain", "--", *CODE)
     return {"commit": commit, "dirty": None if status is None else bool(status)}
 
 
