@@ -271,6 +271,14 @@ class ZeroShotAgent(LanguageModelAgent):
 
     learns: ClassVar[bool] = False
 
+    def update(self, envs: VectorEnv) -> Mapping[str, float]:
+        """Refused: the point of this agent is that it never learns.
+
+        Raises:
+            AgentError: Always.
+        """
+        return Agent.update(self, envs)
+
     def identity(self) -> Mapping[str, Any]:
         """The same model under a label of its own."""
         found = super().identity()

@@ -1,0 +1,209 @@
+"""Every registered agent is held to the contract."""
+
+import dataclasses
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents import Agent, AgentContext, AgentError, find, registered, sample_actions
+from envs import SPLITS, TextEnv, VectorEnv, evaluation_seeds
+
+N_ENVS = 4
+# What makes a round short enough for a test; everything else is the agent's default.
+QUICK: dict[str, Any] = {
+    "rollout_length": 8,
+    "epochs": 1,
+    "batch_size": 16,
+    "value_hidden": 16,
+    "channels": 8,
+    "mission_size": 8,
+    "embedding_size": 8,
+    "hidden_size": 8,
+    "learning_starts": 16,
+    "steps_per_update": 16,
+}
+
+
+def build(name: str, seed: int = 0) -> Agent:
+    entry = find(name)
+    agent_class = entry.load()
+    fields = {field.name for field in dataclasses.fields(agent_class.Config)}
+    options = {key: value for key, value in QUICK.items() if key in fields}
+    config = agent_class.Config(**{**options, **entry.preset})
+    return agent_class(config, AgentContext(n_envs=N_ENVS, seed=seed))
+
+
+def environments(seed: int = 0) -> VectorEnv:
+    return VectorEnv(lambda: TextEnv(room_size=5, num_distractors=1), N_ENVS, seed)
+
+
+def played(agent: Agent, split: str = "train", steps: int = 4) -> list[list[int]]:
+    """Actions of ``steps`` steps in a few test episodes of a split."""
+    envs = [TextEnv(SPLITS[split].level, view=SPLITS[split].view) for _ in range(3)]
+    seen = [env.reset(seed=s)[0] for env, s in zip(envs, evaluation_seeds(3), strict=True)]
+    taken = []
+    for _ in range(steps):
+        if agent.privileged:
+            agent.attach(envs)
+        actions = agent.act(seen)
+        assert actions.shape == (3,)
+        assert np.issubdtype(actions.dtype, np.integer)
+        assert actions.min() >= 0
+        assert actions.max() < 6
+        taken.append(actions.tolist())
+        seen = [env.step(int(a))[0] for env, a in zip(envs, actions, strict=True)]
+    return taken
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+LEARNERS = [name for name, entry in registered().items() if entry.load().learns]
+
+
+@pytest.mark.parametrize("name", registered())
+def test_says_what_it_is(name: str) -> None:
+    entry = find(name)
+    agent_class = entry.load()
+    assert entry.summary
+    assert agent_class.Config.__dataclass_params__.frozen
+    for field in dataclasses.fields(agent_class.Config):
+        assert f"{field.name}:" in agent_class.Config.__doc__, f"{field.name} is not documented"
+    identity = build(name).identity()
+    assert identity["label"]
+    if identity["model"]:
+        assert {"name", "pretrained", "weights_sha256"} <= identity["model"].keys()
+
+
+@pytest.mark.parametrize("split", ["train", "invented-words", "synonym-actions", "french-goto"])
+@pytest.mark.parametrize("name", registered())
+def test_acts_on_every_kind_of_split_and_always_the_same(name: str, split: str) -> None:
+    agent = build(name)
+    assert played(agent, split) == played(agent, split)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_acting_changes_nothing_that_is_saved(name: str, tmp_path: Path) -> None:
+    agent = build(name)
+    agent.update(environments())
+    for part in ("before", "after"):
+        (tmp_path / part).mkdir()
+        agent.save(tmp_path / part)
+        played(agent)
+    assert files(tmp_path / "before") == files(tmp_path / "after")
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_learns_logs_and_goes_on_from_what_it_saved(name: str, tmp_path: Path) -> None:
+    whole, envs = build(name), environments()
+    logged = whole.update(envs)
+    assert envs.steps > 0
+    assert all(math.isfinite(value) for value in logged.values())
+    envs.pop_episodes()
+    for part in ("middle", "end", "end-again"):
+        (tmp_path / part).mkdir()
+    whole.save(tmp_path / "middle")
+    state = envs.state()
+    assert whole.update(envs).keys() == logged.keys()
+    whole.save(tmp_path / "end")
+    resumed, again = build(name), environments()
+    resumed.load(tmp_path / "middle")
+    again.restore(state)
+    resumed.update(again)
+    resumed.save(tmp_path / "end-again")
+    assert files(tmp_path / "end") == files(tmp_path / "end-again")
+    assert files(tmp_path / "end") != files(tmp_path / "middle")
+
+
+@pytest.mark.parametrize("name", [name for name in registered() if name not in LEARNERS])
+def test_an_agent_that_does_not_learn_says_so(name: str) -> None:
+    with pytest.raises(AgentError, match="does not learn"):
+        build(name).update(environments())
+
+
+def test_the_bot_solves_nearly_everything_and_random_little() -> None:
+    solved = {}
+    for name in ("bot", "random"):
+        agent, env, wins = build(name), TextEnv(), 0
+        for seed in evaluation_seeds(40):
+            observation = env.reset(seed=seed)[0]
+            ended = cut = False
+            while not (ended or cut):
+                if agent.privileged:
+                    agent.attach([env])
+                observation, _, ended, cut, _ = env.step(int(agent.act([observation])[0]))
+            wins += ended
+        solved[name] = wins / 40
+    assert solved["bot"] > 0.9
+    assert solved["random"] < 0.4
+
+
+def test_sampling_follows_the_probabilities_and_only_the_draw() -> None:
+    env = TextEnv()
+    observation = env.reset(seed=0)[0]
+    draws = np.linspace(0, 1, 2000, endpoint=False)
+    seen = [dataclasses.replace(observation, draw=float(draw)) for draw in draws]
+    policy = np.array([0.5, 0.0, 0.25, 0.125, 0.125, 0.0])
+    actions = sample_actions(np.tile(policy, (2000, 1)), seen)
+    np.testing.assert_allclose(np.bincount(actions, minlength=6) / 2000, policy, atol=1e-3)
+    assert sample_actions(policy[None], [seen[1200]])[0] == actions[1200]
+
+
+def test_an_installed_package_offers_an_agent_by_name(tmp_path: Path) -> None:
+    (tmp_path / "stranger.py").write_text(
+        "from agents.random_policy import RandomAgent\n\n\nclass Drunk(RandomAgent):\n    pass\n"
+    )
+    metadata = tmp_path / "stranger-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[glam.agents]\ndrunk = stranger:Drunk\nrandom = stranger:Drunk\n"
+    )
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from agents import find, registered\n"
+        "print(find('drunk').load().__name__, find('drunk').summary, find('random').target)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    # A package cannot take a built-in name.
+    assert shown.split() == ["Drunk", "from", "stranger", "agents.random_policy:RandomAgent"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gflan-t", "did you mean 'gflan-t5'"),
+        ("nothing/here.py:Agent", "no file"),
+    ],
+)
+def test_an_unknown_agent_is_named_with_the_nearest(name: str, message: str) -> None:
+    with pytest.raises(AgentError, match=message):
+        find(name)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("class Agent:\n    pass\n", "not a subclass"),
+        ("x = 1\n", "no class"),
+        ("def (\n", "cannot import"),
+    ],
+)
+def test_a_wrong_plugin_file_is_one_clear_line(tmp_path: Path, code: str, message: str) -> None:
+    path = tmp_path / "plugin.py"
+    path.write_text(code)
+    with pytest.raises(AgentError, match=message) as caught:
+        find(f"{path}:Agent").load()
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,38 @@
+"""What the README shows must run as it stands there."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_agent_of_the_readme_trains_and_is_tested(tmp_path: Path) -> None:
+    (code,) = [block for block in blocks("python") if "class Bandit" in block]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 40
+    (tmp_path / "my_agent.py").write_text(code, encoding="utf-8")
+    settings = ("train.steps=400", "evaluation.episodes=2", "agent.step_size=0.5")
+    subprocess.run(
+        [sys.executable, "-m", "bench", "train", "--agent", "my_agent.py:Bandit"]
+        + [word for setting in settings for word in ("--set", setting)],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    (run,) = (tmp_path / "runs" / "laptop").glob("*/seed-0")
+    assert json.loads((run / "manifest.json").read_text())["state"] == "complete"
+    assert json.loads((run / "config.json").read_text())["agent_options"] == {"step_size": 0.5}
+
+
+def test_the_episode_of_the_readme_can_be_watched() -> None:
+    (code,) = [block for block in blocks("python") if "reset(seed=" in block]
+    shown = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+    assert shown.startswith("Possible action of the agent: turn left")
