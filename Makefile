@@ -6,7 +6,7 @@ GLAM := .venv/bin/glam
 JOBS ?=
 INSTALLED := .venv/.installed
 
-.PHONY: install reproduce reference report smoke test test-slow lint format clean
+.PHONY: install reproduce reference report smoke test test-slow lint format bench clean
 
 install: $(INSTALLED)
 
@@ -38,6 +38,11 @@ test: install
 # Minutes of learning: every learning agent must clearly beat Random on a tiny task.
 test-slow: install
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m slow
+
+# Timings as ratios to a plain reference in the same run; nothing is asserted.
+bench: install
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/benchmarks/speed.py \
+		--benchmark-columns=median,iqr,rounds --benchmark-sort=mean
 
 lint: install
 	.venv/bin/ruff check .

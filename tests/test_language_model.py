@@ -241,8 +241,10 @@ def test_labels_say_what_is_not_pretrained(untied_checkpoint: Path) -> None:
 
 
 def test_a_model_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(AgentError, match="cannot open the language model") as caught:
+    with pytest.raises(AgentError, match="no folder"):
         agent(model=str(tmp_path / "nothing"))
+    with pytest.raises(AgentError, match="cannot open the language model") as caught:
+        agent(model=str(tmp_path))
     assert "\n" not in str(caught.value)
 
 

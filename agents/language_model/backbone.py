@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.utils import logging as hub_logging
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -65,12 +66,15 @@ def load_backbone(
     # Loading and saving are silent; what goes wrong is raised.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()
     if model == TINY:
         tokenizer = tiny_tokenizer()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = tiny_model(len(tokenizer))
         return _backbone(network, tokenizer, _TINY_NAME, pretrained=False)
+    if model.startswith(("/", "./", "../")) and not Path(model).is_dir():
+        raise AgentError(f"no folder {model!r} to take a language model from")
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
         if pretrained:
