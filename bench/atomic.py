@@ -10,11 +10,16 @@ from typing import Any
 
 
 def write_text(path: Path, text: str) -> None:
+    """Puts a UTF-8 file in place; see :func:`write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Puts a file in place: a temporary file beside it, fsync, rename.
 
     Args:
         path: File to write; what was there stays until the new one is whole.
-        text: Content, written as UTF-8.
+        content: All of it.
 
     Raises:
         OSError: If it cannot be written; the old file is untouched.
@@ -23,7 +28,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), 0o644)  # mkstemp's files are private
-            file.write(text.encode())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

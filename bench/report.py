@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
+from bench import atomic
 from bench.caveats import caveats
 from bench.claims import verdicts
 from bench.figures import all_figures
@@ -42,7 +41,8 @@ def write_report(directory: Path) -> list[Path]:
             contents[directory / "figures" / f"{name}.{ending}"] = content
     contents[directory / "report.md"] = _markdown(records, paper, tables).encode()
     for path, content in contents.items():
-        _write(path, content)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_bytes(path, content)
     return list(contents)
 
 
@@ -102,17 +102,3 @@ def _table(table: Table) -> str:
 
 def _figure(name: str, caption: str) -> str:
     return f"![{name}](figures/{name}.png)\n\n{caption}"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Put a file in place whole: a temporary file beside it, then a rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)  # mkstemp's files are private
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
