@@ -179,7 +179,7 @@ class RunDirectory:
                 "test_count": config.evaluation.episodes,
             },
             "splits": split_records(config.evaluation.splits),
-            "command": list(sys.argv),
+            "command": ["glam", *sys.argv[1:]],
             "started": _now(),
             "finished": None,
             "wall_seconds": {"train": 0.0, "evaluate": 0.0},
