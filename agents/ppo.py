@@ -7,8 +7,8 @@ from values of shape [batch, 1], which silently regresses every value to every r
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ Policy = Callable[[tuple[Observation, ...]], tuple[Tensor, Tensor]]
 """Maps observations to action log-probabilities (batch, n_actions) and values (batch,)."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Rollout:
     """What ``n_envs`` environments gave in ``length`` steps; tensors are (length, n_envs).
 
@@ -36,13 +36,13 @@ class Rollout:
         last_values: (n_envs,) values of the observations after the last step.
     """
 
-    observations: list[tuple[Observation, ...]] = field(default_factory=list)
-    actions: Tensor = field(default_factory=lambda: torch.empty(0))
-    log_probs: Tensor = field(default_factory=lambda: torch.empty(0))
-    values: Tensor = field(default_factory=lambda: torch.empty(0))
-    rewards: Tensor = field(default_factory=lambda: torch.empty(0))
-    done: Tensor = field(default_factory=lambda: torch.empty(0))
-    last_values: Tensor = field(default_factory=lambda: torch.empty(0))
+    observations: Sequence[tuple[Observation, ...]]
+    actions: Tensor
+    log_probs: Tensor
+    values: Tensor
+    rewards: Tensor
+    done: Tensor
+    last_values: Tensor
 
     def flat_observations(self) -> list[Observation]:
         """All observations in the order of ``tensor.flatten()``: step by step, then env by env."""
@@ -75,8 +75,7 @@ def collect_rollout(
     Returns:
         The rollout.
     """
-    rollout = Rollout()
-    actions, log_probs, values, rewards, done = [], [], [], [], []
+    seen, actions, log_probs, values, rewards, done = [], [], [], [], [], []
     for _ in range(length):
         observations = envs.observations
         log_policy, value = policy(observations)
@@ -85,24 +84,30 @@ def collect_rollout(
         result = envs.step(action.numpy())
         reward = torch.from_numpy(result.rewards) * reward_scale
         if bootstrap_on_timeout and result.truncated.any():
-            cut = np.flatnonzero(result.truncated)
-            last_views = tuple(v for v in result.final_observations if v is not None)
-            ended = np.flatnonzero(result.done)
-            _, last_value = policy(last_views)
-            by_env = dict(zip(ended.tolist(), last_value.float().cpu().tolist(), strict=True))
-            for i in cut.tolist():
-                reward[i] += gamma * by_env[i]
-        rollout.observations.append(observations)
+            cut = torch.from_numpy(result.truncated)
+            last_views = tuple(
+                view
+                for view, out_of_time in zip(
+                    result.final_observations, result.truncated, strict=True
+                )
+                if view is not None and out_of_time
+            )
+            reward[cut] += gamma * policy(last_views)[1].float().cpu()
+        seen.append(observations)
         actions.append(action)
         log_probs.append(log_policy.gather(1, action[:, None]).squeeze(1))
         values.append(value)
         rewards.append(reward)
         done.append(torch.from_numpy(result.done.astype(np.float32)))
-    rollout.actions, rollout.log_probs = torch.stack(actions), torch.stack(log_probs)
-    rollout.values, rollout.rewards = torch.stack(values), torch.stack(rewards)
-    rollout.done = torch.stack(done)
-    rollout.last_values = policy(envs.observations)[1].float().cpu()
-    return rollout
+    return Rollout(
+        observations=seen,
+        actions=torch.stack(actions),
+        log_probs=torch.stack(log_probs),
+        values=torch.stack(values),
+        rewards=torch.stack(rewards),
+        done=torch.stack(done),
+        last_values=policy(envs.observations)[1].float().cpu(),
+    )
 
 
 def generalized_advantages(
