@@ -1,7 +1,6 @@
 """DRRN: its targets, what it remembers, and that a resumed run is the same run."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from agents.base import Agent, AgentContext, AgentError, NoConfig
+from agents.base import AgentContext, AgentError
 from agents.drrn import DRRNAgent, DRRNConfig, QNetwork
-from agents.random_policy import RandomAgent
 from agents.replay import TransitionBatch
 from agents.text_encoder import TOKEN_DTYPE
 from agents.tokenizer import train_tokenizer
-from envs import TextEnv, VectorEnv, evaluation_seeds
+from envs import TextEnv, VectorEnv
 from envs.lexicon import ACTIONS
 
 SMALL = DRRNConfig(
@@ -220,41 +218,3 @@ def test_options_out_of_range_are_refused() -> None:
         replace(SMALL, batch_size=0)
     with pytest.raises(AgentError, match="temperature must be positive, got -1"):
         replace(SMALL, temperature=-1)
-
-
-@pytest.mark.slow
-def test_learns_to_go_to_the_only_object() -> None:
-    def task() -> TextEnv:
-        return TextEnv("GoToLocal", room_size=5, num_distractors=1, history=1)
-
-    config = DRRNConfig(
-        embedding_size=64,
-        hidden_size=64,
-        learning_rate=2e-3,
-        steps_per_update=16,
-        learning_starts=500,
-    )
-    agent = DRRNAgent(config, AgentContext(n_envs=16, history=1))
-    envs = VectorEnv(task, 16, 0)
-    while envs.steps < 16_000:
-        agent.update(envs)
-    floor = success_rate(RandomAgent(NoConfig(), AgentContext()), task, 100)
-    assert success_rate(agent, task, 100) > floor + 0.2
-
-
-def success_rate(agent: Agent, make_env: Callable[[], TextEnv], episodes: int) -> float:
-    """Plays the fixed evaluation episodes to their ends."""
-    envs = [make_env() for _ in range(episodes)]
-    seeds = evaluation_seeds(episodes)
-    observations = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)]
-    playing, solved = list(range(episodes)), 0
-    while playing:
-        actions = agent.act([observations[i] for i in playing])
-        going_on = []
-        for i, action in zip(playing, actions, strict=True):
-            observations[i], _, terminated, truncated, _ = envs[i].step(int(action))
-            solved += terminated
-            if not terminated and not truncated:
-                going_on.append(i)
-        playing = going_on
-    return solved / episodes

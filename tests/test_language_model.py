@@ -7,16 +7,14 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
 
-from agents import Agent, AgentContext, AgentError
-from agents.base import NoConfig
+from agents import AgentContext, AgentError
 from agents.language_model.agent import LanguageModelAgent, ZeroShotAgent
 from agents.language_model.backbone import load_backbone
 from agents.language_model.config import LanguageModelConfig
 from agents.language_model.policy import length_batches
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.tiny_t5 import tiny_tokenizer
-from agents.random_policy import RandomAgent
-from envs import SPLITS, TextEnv, VectorEnv, evaluation_seeds
+from envs import SPLITS, TextEnv, VectorEnv
 
 SMALL = {"epochs": 1, "rollout_length": 4, "batch_size": 8, "value_hidden": 16}
 
@@ -248,40 +246,3 @@ def test_a_model_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None
     with pytest.raises(AgentError, match="cannot open the language model") as caught:
         agent(model=str(tmp_path))
     assert "\n" not in str(caught.value)
-
-
-def success_rate(agent: Agent) -> float:
-    """Share of fixed test episodes that are solved."""
-    env, solved = TextEnv("GoToLocal", room_size=5, num_distractors=1, history=1), 0
-    for seed in evaluation_seeds(150):
-        observation = env.reset(seed=seed)[0]
-        ended = cut = False
-        while not (ended or cut):
-            observation, _, ended, cut, _ = env.step(int(agent.act([observation])[0]))
-        solved += ended
-    return solved / 150
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("policy_head", ["lm_head", "action_heads"])
-def test_learns_to_go_to_the_one_object_of_a_small_room(policy_head: str) -> None:
-    options = {
-        "policy_head": policy_head,
-        "learning_rate": 1e-3,
-        "adam_eps": 1e-8,
-        "epochs": 2,
-        "normalize_advantage": True,
-        "reward_scale": 1.0,
-        "value_hidden": 128,
-        "max_batch_tokens": 2048,
-    }
-    trained = LanguageModelAgent(LanguageModelConfig(**options), AgentContext(n_envs=16, seed=0))
-    envs = VectorEnv(
-        lambda: TextEnv("GoToLocal", room_size=5, num_distractors=1, history=1), 16, seed=0
-    )
-    while envs.steps < 16_000:
-        trained.update(envs)
-        envs.pop_episodes()
-    floor = success_rate(RandomAgent(NoConfig(), AgentContext()))
-    assert floor < 0.5
-    assert success_rate(trained) > floor + 0.4

@@ -1,7 +1,6 @@
 """Symbolic-PPO: its view of the world, the bridge to stable-baselines3, resumed runs."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -11,8 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from agents.base import Agent, AgentContext, AgentError, NoConfig
-from agents.random_policy import RandomAgent
+from agents.base import AgentContext, AgentError
 from agents.symbolic_env import (
     MAX_WORDS,
     N_CODES,
@@ -26,7 +24,7 @@ from agents.symbolic_env import (
 )
 from agents.symbolic_network import BagOfCodes, FiLMBlock, FiLMExtractor, Pooling
 from agents.symbolic_ppo import SymbolicPPOAgent, SymbolicPPOConfig
-from envs import LEVELS, SPLITS, TextEnv, VectorEnv, evaluation_seeds
+from envs import LEVELS, SPLITS, TextEnv, VectorEnv
 
 SMALL = SymbolicPPOConfig(
     channels=4,
@@ -335,44 +333,3 @@ def test_a_checkpoint_of_other_sizes_is_refused(tmp_path: Path, other: SymbolicP
     build()[0].save(tmp_path)
     with pytest.raises(AgentError, match="does not fit"):
         build(other)[0].load(tmp_path)
-
-
-@pytest.mark.slow
-def test_learns_to_go_to_the_only_object() -> None:
-    def task() -> TextEnv:
-        return TextEnv("GoToLocal", room_size=5, num_distractors=1)
-
-    config = SymbolicPPOConfig(
-        channels=32,
-        mission_size=32,
-        pooling="none",
-        learning_rate=5e-4,
-        batch_size=160,
-        reward_scale=1.0,
-        clip_value=None,
-        normalize_advantage=True,
-    )
-    agent = SymbolicPPOAgent(config, AgentContext(n_envs=16))
-    envs = VectorEnv(task, 16, 0)
-    while envs.steps < 16_000:
-        agent.update(envs)
-    floor = success_rate(RandomAgent(NoConfig(), AgentContext()), task, 100)
-    assert success_rate(agent, task, 100) > floor + 0.3
-
-
-def success_rate(agent: Agent, make_env: Callable[[], TextEnv], episodes: int) -> float:
-    """Plays the fixed evaluation episodes to their ends."""
-    envs = [make_env() for _ in range(episodes)]
-    seeds = evaluation_seeds(episodes)
-    observations = [env.reset(seed=seed)[0] for env, seed in zip(envs, seeds, strict=True)]
-    playing, solved = list(range(episodes)), 0
-    while playing:
-        actions = agent.act([observations[i] for i in playing])
-        going_on = []
-        for i, action in zip(playing, actions, strict=True):
-            observations[i], _, terminated, truncated, _ = envs[i].step(int(action))
-            solved += terminated
-            if not terminated and not truncated:
-                going_on.append(i)
-        playing = going_on
-    return solved / episodes
