@@ -84,7 +84,9 @@ def _with_phrases() -> str:
     for text in corpus():
         for run in re.split(rf"{name}|[^\w ]+", f" {text}"):
             runs[tuple(re.findall(r" \w+", run))] += 1
-    model = json.loads(train_tokenizer(_VOCABULARY - _PHRASES).to_str())
+    tokenizer = train_tokenizer(_VOCABULARY - _PHRASES)
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(rf"{name}| ?[^\w ]+"), "isolated")
+    model = json.loads(tokenizer.to_str())
     vocabulary, merges = model["model"]["vocab"], model["model"]["merges"]
     for _ in range(_PHRASES):
         pairs: Counter[tuple[str, str]] = Counter()
@@ -98,7 +100,6 @@ def _with_phrases() -> str:
         merges.append(list(best))
         vocabulary.setdefault("".join(best), len(vocabulary))
         runs = _joined(runs, best)
-    model["pre_tokenizer"] = json.loads(_isolate(rf"{name}| ?[^\w ]+"))
     return json.dumps(model)
 
 
@@ -113,10 +114,3 @@ def _joined(runs: Counter[tuple[str, ...]], pair: tuple[str, str]) -> Counter[tu
                 words.append(word)
         joined[tuple(words)] += count
     return joined
-
-
-def _isolate(pattern: str) -> str:
-    splitter = pre_tokenizers.Split(Regex(pattern), "isolated")
-    holder = Tokenizer.from_str(train_tokenizer(_VOCABULARY - _PHRASES).to_str())
-    holder.pre_tokenizer = splitter
-    return json.dumps(json.loads(holder.to_str())["pre_tokenizer"])
