@@ -97,6 +97,18 @@ _BUILT_IN = (
         "zero-shot: GFlan-T5 before any update",
     ),
     AgentEntry(
+        "glam-smollm2",
+        _LANGUAGE_MODEL,
+        "GLAM with SmolLM2-135M, a causal model (extra smollm2); fine-tuned whole with PPO",
+        {"model": "smollm2"},
+    ),
+    AgentEntry(
+        "smollm2",
+        "agents.language_model.agent:ZeroShotAgent",
+        "zero-shot: SmolLM2-135M before any update (extra smollm2)",
+        {"model": "smollm2"},
+    ),
+    AgentEntry(
         "drrn",
         "agents.drrn:DRRNAgent",
         "GRU encoders, Q(s, a), replay (He et al. 2016)",

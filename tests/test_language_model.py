@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from small_agents import SMALL, agent, environments, observations, run, weights
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from agents import AgentContext, AgentError
@@ -14,29 +14,6 @@ from agents.language_model.config import LanguageModelConfig
 from agents.language_model.policy import length_batches
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.tiny_t5 import tiny_tokenizer
-from envs import SPLITS, TextEnv, VectorEnv
-
-SMALL = {"epochs": 1, "rollout_length": 4, "batch_size": 8, "value_hidden": 16}
-
-
-def agent(**options) -> LanguageModelAgent:
-    config = LanguageModelConfig(**{"model": "tiny", "learning_rate": 1e-3, **SMALL, **options})
-    return LanguageModelAgent(config, AgentContext(n_envs=4, seed=0))
-
-
-def environments(seed: int = 0) -> VectorEnv:
-    return VectorEnv(lambda: TextEnv("MixedTrainLocal", room_size=5, num_distractors=2), 4, seed)
-
-
-def observations(split: str = "train", count: int = 12) -> list:
-    """Observations with one to three views, of very different lengths."""
-    rng = np.random.default_rng(0)
-    env = TextEnv(SPLITS[split].level, view=SPLITS[split].view)
-    seen = []
-    while len(seen) < count:
-        seen.append(env.reset(seed=len(seen))[0])
-        seen.extend(env.step(int(rng.integers(6)))[0] for _ in range(3))
-    return seen[:count]
 
 
 def one_at_a_time(trained: LanguageModelAgent, observation) -> torch.Tensor:
@@ -143,18 +120,6 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
         trained.update(envs)
         moved.append(torch.cat([p.detach().flatten() for p in trained.policy.parameters()]))
     torch.testing.assert_close(moved[0], moved[1], atol=2e-4, rtol=1e-3)
-
-
-def run(trained: LanguageModelAgent, envs: VectorEnv, rounds: int) -> list[dict]:
-    logs = []
-    for _ in range(rounds):
-        logs.append(dict(trained.update(envs)))
-        envs.pop_episodes()
-    return logs
-
-
-def weights(trained: LanguageModelAgent) -> list[bytes]:
-    return [p.detach().numpy().tobytes() for p in trained.policy.parameters()]
 
 
 @pytest.mark.parametrize("policy_head", ["lm_head", "action_heads"])

@@ -25,7 +25,7 @@ from envs.vector import VectorEnv
 
 
 class LanguageModelAgent(Agent):
-    """A T5 that acts by scoring the actions' words and learns online with PPO."""
+    """A language model that acts by scoring the actions' words and learns online with PPO."""
 
     Config: ClassVar[type] = LanguageModelConfig
     config: LanguageModelConfig
@@ -230,6 +230,8 @@ class LanguageModelAgent(Agent):
         """Label and model for the records; says plainly when nothing is pretrained."""
         backbone, config = self.backbone, self.config
         base = _LABELS[config.policy_head, config.pretrained, config.pretrained_embeddings]
+        if not backbone.model.config.is_encoder_decoder:
+            base = base.replace("GFlan", "GLAM").replace("AFlan", "GLAM, action heads")
         note = ", not pretrained" if config.model == TINY else ""
         return {
             "label": f"{base} ({backbone.name}{note})",
@@ -260,7 +262,8 @@ class LanguageModelAgent(Agent):
         if phrases not in self._trees:
             tokenizer = self.backbone.tokenizer
             encoded = tokenizer(list(phrases), add_special_tokens=False)["input_ids"]
-            start = self.backbone.model.config.decoder_start_token_id
+            # Of a causal model's tree the first token is never read.
+            start = getattr(self.backbone.model.config, "decoder_start_token_id", None)
             tree = build_prefix_tree(encoded, tokenizer.pad_token_id if start is None else start)
             self._trees[phrases] = tree.to(self.device)
         return self._trees[phrases]

@@ -13,16 +13,21 @@ from huggingface_hub.utils import logging as hub_logging
 from torch import nn
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
 )
 from transformers.utils import logging as transformers_logging
 
 from agents.base import AgentError
+from agents.language_model.smollm2 import smollm2_folder
 from agents.language_model.tiny_t5 import tiny_model, tiny_tokenizer
 
 TINY = "tiny"
+SMOLLM2 = "smollm2"
 _TINY_NAME = "TinyT5"
+_SMOLLM2_NAME = "SmolLM2-135M"
+_T5_FAMILY = ("t5", "mt5", "umt5")
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,9 @@ class Backbone:
     """A language model with its tokenizer and what the records should say of it.
 
     Attributes:
-        model: A ``T5ForConditionalGeneration`` in evaluation mode: dropout is never on, in acting
-            or in learning (the public code leaves it on for models that are not pretrained).
+        model: A T5 for conditional generation or a causal language model, in evaluation mode:
+            dropout is never on, in acting or in learning (the public code leaves it on for models
+            that are not pretrained).
         tokenizer: A Hugging Face tokenizer with a pad token.
         name: Short name for labels.
         pretrained: Whether the weights come from pretraining.
@@ -48,10 +54,13 @@ class Backbone:
 def load_backbone(
     model: str, *, pretrained: bool, pretrained_embeddings: bool, seed: int
 ) -> Backbone:
-    """Loads or builds a T5-family model.
+    """Loads or builds a language model: of the T5 family, or causal.
+
+    ``"smollm2"`` is an instruction-tuned model, but reads GLAM's prompt as it stands, without the
+    chat template it was tuned with, as Flan-T5 does; so do other causal models.
 
     Args:
-        model: ``"tiny"``, a folder, or a hub name such as ``google/flan-t5-large``.
+        model: ``"tiny"``, ``"smollm2"``, a folder, or a hub name such as ``google/flan-t5-large``.
         pretrained: Keep the checkpoint's weights; otherwise draw them anew from ``seed``.
             ``"tiny"`` has no pretrained weights to keep.
         pretrained_embeddings: Without pretraining, keep the checkpoint's token embeddings.
@@ -61,7 +70,7 @@ def load_backbone(
         The backbone, on the CPU.
 
     Raises:
-        AgentError: If the checkpoint cannot be opened or is not a T5.
+        AgentError: If the checkpoint cannot be opened or is of neither kind.
     """
     # Loading and saving are silent; what goes wrong is raised.
     transformers_logging.set_verbosity_error()
@@ -75,29 +84,32 @@ def load_backbone(
         return _backbone(network, tokenizer, _TINY_NAME, pretrained=False)
     if model.startswith(("/", "./", "../")) and not Path(model).is_dir():
         raise AgentError(f"no folder {model!r} to take a language model from")
+    name = _SMOLLM2_NAME if model == SMOLLM2 else Path(model).name
+    source = str(smollm2_folder()) if model == SMOLLM2 else model
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        architecture = AutoConfig.from_pretrained(source)
+        family = _family(architecture, model)
         if pretrained:
-            network = AutoModelForSeq2SeqLM.from_pretrained(model, dtype=torch.float32)
+            network = family.from_pretrained(source, dtype=torch.float32)
         else:
-            network = _random_model(AutoConfig.from_pretrained(model), seed)
+            network = _random_model(family, architecture, seed)
             if pretrained_embeddings:
-                source = AutoModelForSeq2SeqLM.from_pretrained(model, dtype=torch.float32)
+                whole = family.from_pretrained(source, dtype=torch.float32)
                 with torch.no_grad():
-                    network.shared.weight.copy_(source.shared.weight)
+                    network.get_input_embeddings().weight.copy_(whole.get_input_embeddings().weight)
     except (OSError, ValueError) as error:
+        if isinstance(error, AgentError):
+            raise
         reason = str(error).strip().splitlines()[0]
         raise AgentError(
             f"cannot open the language model {model!r}: {reason} "
             f"(a hub name needs a network or a filled cache; 'tiny' needs neither)"
         ) from error
-    if network.config.model_type not in ("t5", "mt5", "umt5"):
-        raise AgentError(
-            f"{model!r} is a {network.config.model_type} model; this agent needs the T5 family"
-        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
     if tokenizer.pad_token_id is None:
         raise AgentError(f"the tokenizer of {model!r} has no pad token")
-    name = Path(model).name
     return _backbone(network, tokenizer, name, pretrained=pretrained)
 
 
@@ -116,13 +128,24 @@ def _backbone(network: Any, tokenizer: Any, name: str, *, pretrained: bool) -> B
     return Backbone(network.eval(), tokenizer, name, pretrained, digest)
 
 
-def _random_model(config: Any, seed: int) -> Any:
+def _family(architecture: Any, model: str) -> Any:
+    if architecture.model_type in _T5_FAMILY:
+        return AutoModelForSeq2SeqLM
+    if type(architecture) in AutoModelForCausalLM._model_mapping:
+        return AutoModelForCausalLM
+    raise AgentError(
+        f"{model!r} is a {architecture.model_type} model; this agent needs one of the T5 family or "
+        f"a causal language model"
+    )
+
+
+def _random_model(family: Any, architecture: Any, seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = AutoModelForSeq2SeqLM.from_config(config)
-        if not config.scale_decoder_outputs:
+        network = family.from_config(architecture)
+        if architecture.model_type in _T5_FAMILY and not architecture.scale_decoder_outputs:
             # Transformers ties what is built from a configuration, but checkpoints whose outputs
             # are not scaled (T5 1.1, Flan-T5) have an output layer of their own.
             network.lm_head.weight = nn.Parameter(torch.empty_like(network.shared.weight))
-            nn.init.normal_(network.lm_head.weight, std=config.initializer_factor)
+            nn.init.normal_(network.lm_head.weight, std=architecture.initializer_factor)
     return network

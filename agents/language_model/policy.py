@@ -1,4 +1,4 @@
-"""A T5-family language model as policy and value function (section 3 of the paper)."""
+"""A language model as policy and value function (section 3 of the paper)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from agents.language_model.causal import causal_states
+from agents.language_model.encoder_decoder import encoder_decoder_states
 from agents.language_model.prefix_tree import PrefixTree
 
 PolicyHead = Literal["lm_head", "action_heads"]
@@ -26,12 +28,14 @@ def mlp_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 class LanguageModelPolicy(nn.Module):
-    """Scores actions with a T5's LM head or with action heads, and estimates the value.
+    """Scores actions with the LM head or with action heads, and estimates the value.
 
-    LP(a|p) = Σ_j log P(w_j | p, w_<j) and π(a|p) = softmax over the actions (equation 2).
+    LP(a|p) = Σ_j log P(w_j | p, w_<j) and π(a|p) = softmax over the actions (equation 2). All
+    actions are read in one pass as a prefix tree. Its first node, whose state the value head and
+    the action heads read, is a T5's decoder start token or a causal model's last prompt token.
 
     Args:
-        model: A ``T5ForConditionalGeneration``.
+        model: A language model of transformers, encoder-decoder (T5 family) or causal.
         n_actions: Size of the action set; only action heads depend on it.
         policy_head: ``"lm_head"`` (GFlan-T5) or ``"action_heads"`` (NPAE and relatives).
         scoring: ``"log_probabilities"`` (the paper), or ``"logits"``: sums raw logits, as the
@@ -51,7 +55,8 @@ class LanguageModelPolicy(nn.Module):
         super().__init__()
         self.model = model
         self.scoring = scoring
-        width = model.config.d_model
+        self._states = encoder_decoder_states if model.config.is_encoder_decoder else causal_states
+        width = model.get_input_embeddings().embedding_dim
         self.value_head = mlp_head(width, value_hidden, 1)
         self.action_heads = (
             mlp_head(width, value_hidden, n_actions) if policy_head == "action_heads" else None
@@ -61,17 +66,16 @@ class LanguageModelPolicy(nn.Module):
         """Log-policy and values of a batch of prompts.
 
         Args:
-            prompts: (batch, length) token ids, padded anywhere.
+            prompts: (batch, length) token ids, padded on the right.
             mask: (batch, length) 1 for a token, 0 for padding.
             tree: The candidate actions, on the same device.
 
         Returns:
             Log-probabilities (batch, actions) that sum to 1 over the actions, values (batch,).
         """
-        encoded = self.model.encoder(input_ids=prompts, attention_mask=mask).last_hidden_state
-        # Action heads read the start token's state only, so the rest of the tree is left out.
+        # Action heads read the first node's state only, so the rest of the tree is left out.
         nodes = 1 if self.action_heads is not None else len(tree.tokens)
-        hidden = self._decode(encoded, mask, tree, nodes)
+        hidden = self._states(self.model, prompts, mask, tree, nodes)
         start = hidden[:, 0].float()
         values = self.value_head(start).squeeze(1)
         if self.action_heads is not None:
@@ -80,41 +84,12 @@ class LanguageModelPolicy(nn.Module):
             scores = self._lm_scores(hidden, tree)
         return torch.log_softmax(scores, dim=1), values
 
-    def _decode(self, encoded: Tensor, mask: Tensor, tree: PrefixTree, nodes: int) -> Tensor:
-        """Last hidden states (batch, nodes, width) of the tree's first ``nodes`` nodes."""
-        decoder = self.model.decoder
-        hidden = decoder.embed_tokens(tree.tokens[:nodes]).expand(len(encoded), -1, -1)
-        lowest = torch.finfo(hidden.dtype).min
-        attention = decoder.block[0].layer[0].SelfAttention
-        distance = tree.depth[None, :nodes] - tree.depth[:nodes, None]
-        bucket = attention._relative_position_bucket(
-            distance,
-            bidirectional=False,
-            num_buckets=attention.relative_attention_num_buckets,
-            max_distance=attention.relative_attention_max_distance,
-        )
-        # A node further down another branch may have a larger depth; the mask hides it.
-        bias = attention.relative_attention_bias(bucket).permute(2, 0, 1)[None]
-        hidden_nodes = ~tree.visible[:nodes, :nodes]
-        bias = bias.masked_fill(hidden_nodes, lowest)
-        cross_mask = (1.0 - mask[:, None, None, :].to(hidden.dtype)) * lowest
-        for block in decoder.block:
-            hidden = block(
-                hidden,
-                None,
-                bias,
-                encoded,
-                cross_mask,
-                None,
-            )[0]
-        last: Tensor = decoder.final_layer_norm(hidden)
-        return last
-
     def _lm_scores(self, hidden: Tensor, tree: PrefixTree) -> Tensor:
         """Scores (batch, actions): summed log-probabilities or logits of each action's tokens."""
-        if self.model.config.scale_decoder_outputs:
+        # T5 before 1.1 scales what its tied output layer reads; no causal model does.
+        if getattr(self.model.config, "scale_decoder_outputs", False):
             hidden = hidden * self.model.config.d_model**-0.5
-        logits = self.model.lm_head(hidden).float()
+        logits = self.model.get_output_embeddings()(hidden).float()
         token_scores = logits[:, tree.node, tree.target]
         if self.scoring == "log_probabilities":
             token_scores = token_scores - torch.logsumexp(logits, dim=2)[:, tree.node]

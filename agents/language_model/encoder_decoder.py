@@ -1,0 +1,126 @@
+"""A T5 read at the nodes of a prefix tree, by a lean forward pass over its own weights.
+
+The library's modules are followed to the letter, without what only generation or training with
+dropout needs: position bias and mask are added up once for all layers, not in each, and a small
+model is not held up by the modules' own overhead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from transformers.models.t5.modeling_t5 import T5Attention
+
+from agents.language_model.prefix_tree import PrefixTree
+
+
+def encoder_decoder_states(
+    model: Any, prompts: Tensor, mask: Tensor, tree: PrefixTree, nodes: int
+) -> Tensor:
+    """Encodes the prompt once and reads the whole tree in one decoder pass.
+
+    Args:
+        model: A T5, mT5 or umT5 for conditional generation.
+        prompts: (batch, length) token ids, padded anywhere.
+        mask: (batch, length) 1 for a token, 0 for padding.
+        tree: The candidate actions; its first token is the decoder's start token.
+        nodes: How many of the tree's nodes are wanted, from the first.
+
+    Returns:
+        (batch, nodes, width) last hidden states of the decoder.
+    """
+    run = _checkpointed if model.is_activation_checkpointing else _plainly
+    encoder, decoder = model.encoder, model.decoder
+    hidden = encoder.embed_tokens(prompts)
+    hide = _hidden(~mask.bool()[:, None, None], hidden.dtype)
+
+    place = torch.arange(prompts.shape[1], device=prompts.device)
+    bias = hide
+    for block in encoder.block:
+        attention = block.layer[0].SelfAttention
+        if attention.has_relative_attention_bias:
+            bias = _position_bias(attention, place, bidirectional=True) + hide
+        hidden = run(_encoder_block, block, hidden, bias)
+    encoded = _normed(encoder.final_layer_norm, hidden)
+
+    hidden = decoder.embed_tokens(tree.tokens[:nodes]).expand(len(prompts), -1, -1)
+    # A node further down another branch may have a larger depth; the mask hides it.
+    apart = _hidden(~tree.visible[:nodes, :nodes], hidden.dtype)
+    for block in decoder.block:
+        attention = block.layer[0].SelfAttention
+        if attention.has_relative_attention_bias:
+            bias = _position_bias(attention, tree.depth[:nodes], bidirectional=False) + apart
+        hidden = run(_decoder_block, block, hidden, bias, encoded, hide)
+    return _normed(decoder.final_layer_norm, hidden)
+
+
+def _encoder_block(block: Any, hidden: Tensor, bias: Tensor) -> Tensor:
+    hidden = _attended(block.layer[0], block.layer[0].SelfAttention, hidden, None, bias)
+    return _fed_forward(block.layer[1], hidden)
+
+
+def _decoder_block(
+    block: Any, hidden: Tensor, bias: Tensor, encoded: Tensor, hide: Tensor
+) -> Tensor:
+    hidden = _attended(block.layer[0], block.layer[0].SelfAttention, hidden, None, bias)
+    hidden = _attended(block.layer[1], block.layer[1].EncDecAttention, hidden, encoded, hide)
+    return _fed_forward(block.layer[2], hidden)
+
+
+def _attended(
+    layer: Any, attention: Any, hidden: Tensor, encoded: Tensor | None, bias: Tensor
+) -> Tensor:
+    """Attention to the sequence itself or to ``encoded``, with the residual path around it."""
+    width = attention.key_value_proj_dim
+    read = _normed(layer.layer_norm, hidden)
+    source = read if encoded is None else encoded
+    query, key, value = (
+        projection(x).unflatten(2, (-1, width)).transpose(1, 2)
+        for projection, x in ((attention.q, read), (attention.k, source), (attention.v, source))
+    )
+    weights = torch.softmax(query @ key.transpose(2, 3) + bias, 3)
+    mixed = (weights.to(value.dtype) @ value).transpose(1, 2).flatten(2)
+    return hidden + attention.o(mixed)
+
+
+def _fed_forward(layer: Any, hidden: Tensor) -> Tensor:
+    dense, read = layer.DenseReluDense, _normed(layer.layer_norm, hidden)
+    inner = dense.act(dense.wi_0(read)) * dense.wi_1(read) if hasattr(dense, "wi_0") else None
+    return hidden + dense.wo(dense.act(dense.wi(read)) if inner is None else inner)
+
+
+def _normed(norm: Any, hidden: Tensor) -> Tensor:
+    """T5's layer norm: neither mean nor offset (Zhang and Sennrich 2019)."""
+    return F.rms_norm(hidden, norm.weight.shape, norm.weight, norm.variance_epsilon)
+
+
+def _position_bias(attention: Any, place: Tensor, *, bidirectional: bool) -> Tensor:
+    """(1, heads, places, places) learned bias of the distance between two places."""
+    bucket = T5Attention._relative_position_bucket(
+        place[None] - place[:, None],
+        bidirectional=bidirectional,
+        num_buckets=attention.relative_attention_num_buckets,
+        max_distance=attention.relative_attention_max_distance,
+    )
+    bias: Tensor = attention.relative_attention_bias(bucket).permute(2, 0, 1)[None]
+    return bias
+
+
+def _hidden(where: Tensor, dtype: torch.dtype) -> Tensor:
+    """An additive mask: the lowest number where something must not be seen."""
+    return torch.zeros_like(where, dtype=dtype).masked_fill(where, torch.finfo(dtype).min)
+
+
+def _plainly(block: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    return block(*inputs)
+
+
+def _checkpointed(block: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """Keeps the block's inputs only and computes it again in the backward pass."""
+    result: Tensor = checkpoint(block, *inputs, use_reentrant=False)
+    return result

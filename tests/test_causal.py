@@ -1,0 +1,121 @@
+"""Causal language models as backbones: scored like one action at a time, trained, resumed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from small_agents import agent, environments, observations, run, weights
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from agents import AgentError
+from agents.language_model import smollm2
+from agents.language_model.agent import LanguageModelAgent
+from agents.language_model.tiny_t5 import tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a small random Llama: grouped queries, tied output layer, as SmolLM2's."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "llama-toy"
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        initializer_range=0.3,  # the default makes all actions as good as equal
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def one_at_a_time(trained: LanguageModelAgent, observation) -> torch.Tensor:
+    """Scores each action by a forward pass over the prompt and its words, through the library."""
+    tokenizer, model = trained.backbone.tokenizer, trained.backbone.model
+    prompt = tokenizer(observation.prompt(), add_special_tokens=False)["input_ids"]
+    scores = []
+    for phrase in observation.action_phrases:
+        words = tokenizer(phrase, add_special_tokens=False)["input_ids"]
+        logits = model(input_ids=torch.tensor([[*prompt, *words]])).logits[0].log_softmax(-1)
+        scores.append(sum(logits[len(prompt) - 1 + j, word] for j, word in enumerate(words)))
+    return torch.log_softmax(torch.stack(scores), 0)
+
+
+def assert_scored_like_one_at_a_time(trained: LanguageModelAgent, batch: list) -> None:
+    log_policy, _ = trained.evaluate(batch)
+    expected = torch.stack([one_at_a_time(trained, observation) for observation in batch])
+    assert expected.exp().max() > 0.3  # not all the same
+    torch.testing.assert_close(log_policy, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("split", ["train", "synonym-actions", "french-goto"])
+@torch.no_grad()
+def test_scores_equal_one_action_at_a_time(llama: str, split: str) -> None:
+    assert_scored_like_one_at_a_time(agent(llama), observations(split))
+
+
+@torch.no_grad()
+def test_scores_and_values_do_not_depend_on_the_batch(llama: str) -> None:
+    trained, batch = agent(llama), observations()
+    together, values = trained.evaluate(batch)
+    alone = [trained.evaluate([observation]) for observation in batch]
+    torch.testing.assert_close(together, torch.cat([p for p, _ in alone]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(values, torch.cat([v for _, v in alone]), atol=1e-5, rtol=1e-5)
+    trained_on_heads = agent(llama, policy_head="action_heads")
+    together, values = trained_on_heads.evaluate(batch)
+    hidden = [_last_prompt_state(trained_on_heads, observation) for observation in batch]
+    expected = trained_on_heads.policy.action_heads(torch.stack(hidden)).log_softmax(1)
+    torch.testing.assert_close(together, expected, atol=1e-5, rtol=1e-5)
+
+
+def _last_prompt_state(trained: LanguageModelAgent, observation) -> torch.Tensor:
+    ids = trained.backbone.tokenizer(observation.prompt(), return_tensors="pt")["input_ids"]
+    return trained.backbone.model.model(ids).last_hidden_state[0, -1]
+
+
+def test_gradients_equal_those_of_one_action_at_a_time(llama: str) -> None:
+    """The beginning that a batch shares is read once, and learned from by every prompt."""
+    trained, batch = agent(llama), observations()[:4]
+    parameters = list(trained.backbone.model.parameters())
+    trained.evaluate(batch)[0][:, 2].sum().backward()
+    found = [p.grad.clone() for p in parameters]
+    trained.policy.zero_grad()
+    sum(one_at_a_time(trained, observation)[2] for observation in batch).backward()
+    for gradient, parameter in zip(found, parameters, strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, atol=1e-4, rtol=1e-3)
+
+
+def test_a_restored_agent_goes_on_as_if_never_stopped(llama: str, tmp_path: Path) -> None:
+    whole, envs = agent(llama), environments()
+    run(whole, envs, 1)
+    whole.save(tmp_path)
+    state = envs.state()
+    expected = run(whole, envs, 1), weights(whole)
+    resumed, again = agent(llama), environments()
+    resumed.load(tmp_path)
+    again.restore(state)
+    assert (run(resumed, again, 1), weights(resumed)) == expected
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert type(opened) is LlamaForCausalLM
+
+
+def test_without_its_packages_smollm2_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setattr(smollm2, "_PACKAGE", "a_package_that_is_not_there")
+    with pytest.raises(AgentError, match="pip install gguf") as caught:
+        agent("smollm2")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_smollm2_is_scored_like_one_action_at_a_time() -> None:
+    pytest.importorskip("gguf")
+    trained = agent("smollm2")
+    assert trained.identity()["label"] == "GLAM (SmolLM2-135M)"
+    assert trained.identity()["model"]["pretrained"]
+    assert_scored_like_one_at_a_time(trained, observations(count=3))
