@@ -108,7 +108,12 @@ class RunDirectory:
             return None
         changed = next(differences(old, config.to_json()), None)
         if changed is None and model is not None:
-            changed = next(differences(manifest.get("model", {}), dict(model), "model."), None)
+            # The precision may be the machine's choice; what began in one goes on in it.
+            then, now = (
+                {key: value for key, value in each.items() if key != "precision"}
+                for each in (manifest.get("model", {}), model)
+            )
+            changed = next(differences(then, now, "model."), None)
         if changed is None:
             now = split_records(config.evaluation.splits)
             then = {name: manifest.get("splits", {}).get(name, {}) for name in now}

@@ -11,8 +11,8 @@ from agents import AgentContext, AgentError
 from agents.language_model.agent import LanguageModelAgent, ZeroShotAgent
 from agents.language_model.backbone import load_backbone
 from agents.language_model.config import LanguageModelConfig
-from agents.language_model.policy import length_batches
 from agents.language_model.prefix_tree import build_prefix_tree
+from agents.language_model.prompt_batch import length_batches
 from agents.language_model.tiny_t5 import tiny_tokenizer
 
 

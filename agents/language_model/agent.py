@@ -14,10 +14,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from agents.base import Agent, AgentContext, AgentError, sample_actions
+from agents.language_model.adapters import add_adapters, load_adapters, save_adapters
 from agents.language_model.backbone import TINY, load_backbone
+from agents.language_model.causal import checkpoint_activations
 from agents.language_model.config import LanguageModelConfig
-from agents.language_model.policy import LanguageModelPolicy, length_batches, pad_batch
+from agents.language_model.policy import LanguageModelPolicy
+from agents.language_model.precision import choose_precision
 from agents.language_model.prefix_tree import PrefixTree, build_prefix_tree
+from agents.language_model.prompt_batch import length_batches, pad_batch
 from agents.ppo import Rollout, collect_rollout, generalized_advantages, ppo_loss
 from agents.training_state import load_adam, save_adam
 from envs.observation import Observation
@@ -48,24 +52,32 @@ class LanguageModelAgent(Agent):
             pretrained_embeddings=config.pretrained_embeddings,
             seed=context.seed,
         )
+        model = self.backbone.model
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(context.seed)
+            rank = config.lora_rank
+            self.adapted = None if rank is None else add_adapters(model, rank)
             policy = LanguageModelPolicy(
-                self.backbone.model,
+                model,
                 n_actions=context.n_actions,
                 policy_head=config.policy_head,
                 scoring=config.scoring,
                 value_hidden=config.value_hidden,
+                precision=choose_precision(config.precision, self.device),
             )
         self.policy = policy.to(self.device).eval()
+        if config.activation_checkpointing:
+            checkpoint_activations(model)
+        self.trained = [p for p in self.policy.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(
-            self.policy.parameters(),
+            self.trained,
             lr=config.learning_rate,
             betas=(config.adam_beta1, config.adam_beta2),
             eps=config.adam_eps,
+            fused=True,
         )
         self.generator = torch.Generator().manual_seed(context.seed)
-        self._prompt_tokens: dict[str, list[int]] = {}
+        self._prompt_tokens: dict[str, NDArray[np.int64]] = {}
         self._trees: dict[tuple[str, ...], PrefixTree] = {}
 
     @torch.no_grad()
@@ -92,12 +104,9 @@ class LanguageModelAgent(Agent):
             lengths = [len(prompts[i]) for i in members]
             for group in length_batches(lengths, self.config.max_batch_tokens):
                 rows = [members[i] for i in group]
-                ids, mask = pad_batch(
-                    [prompts[i] for i in rows],
-                    self.backbone.tokenizer.pad_token_id,
-                    self.device,
-                )
-                log_policy, value = self.policy(ids, mask, tree)
+                pad = self.backbone.tokenizer.pad_token_id
+                batch = pad_batch([prompts[i] for i in rows], pad, self.device)
+                log_policy, value = self.policy(batch, tree)
                 log_policies.append(log_policy)
                 values.append(value)
                 order.extend(rows)
@@ -132,59 +141,51 @@ class LanguageModelAgent(Agent):
             gamma=config.gamma,
             gae_lambda=config.gae_lambda,
         )
-        metrics = self._learn(rollout, advantages.flatten(), returns.flatten())
+        metrics = self._learn(rollout, advantages, returns)
         residual = (returns - rollout.values).var() / returns.var().clamp_min(1e-8)
         return {**metrics, "explained_variance": float(1.0 - residual)}
 
     def _learn(self, rollout: Rollout, advantages: Tensor, returns: Tensor) -> dict[str, float]:
         observations = rollout.flat_observations()
-        actions, log_probs = rollout.actions.flatten(), rollout.log_probs.flatten()
-        values = rollout.values.flatten()
+        # On the device once; from there on nothing is copied back before the last step.
+        transitions = [
+            tensor.flatten().to(self.device)
+            for tensor in (rollout.actions, rollout.log_probs, rollout.values, advantages, returns)
+        ]
         logged: list[Tensor] = []
         for _ in range(self.config.epochs):
             shuffled = torch.randperm(len(observations), generator=self.generator)
             for chosen in shuffled.split(self.config.batch_size):
-                picked = advantages[chosen]
+                at = chosen.to(self.device, non_blocking=True)
+                actions, log_probs, values, picked, targets = (t[at] for t in transitions)
                 if self.config.normalize_advantage and len(chosen) > 1:
                     picked = (picked - picked.mean()) / (picked.std() + 1e-8)
-                logged.append(
-                    self._step(
-                        [observations[i] for i in chosen.tolist()],
-                        actions[chosen],
-                        log_probs[chosen],
-                        values[chosen],
-                        picked,
-                        returns[chosen],
-                    )
-                )
+                seen = [observations[i] for i in chosen.tolist()]
+                logged.append(self._step(seen, (actions, log_probs, values, picked, targets)))
         means = torch.stack(logged).mean(0).tolist()
         return dict(zip(_LOGGED, means, strict=True))
 
-    def _step(
-        self,
-        observations: list[Observation],
-        actions: Tensor,
-        log_probs: Tensor,
-        values: Tensor,
-        advantages: Tensor,
-        returns: Tensor,
-    ) -> Tensor:
-        """One optimiser step on a minibatch, forwarded in parts that fit into memory."""
-        prompts = self._tokenize(observations)
-        parts = length_batches([len(prompt) for prompt in prompts], self.config.max_batch_tokens)
-        totals = torch.zeros(len(_LOGGED))
+    def _step(self, observations: list[Observation], minibatch: tuple[Tensor, ...]) -> Tensor:
+        """One optimiser step on a minibatch, forwarded in parts that fit into memory.
+
+        Args:
+            observations: (batch,) observations.
+            minibatch: Actions, their log-probabilities when taken, value estimates then,
+                advantages and returns, each (batch,), on the device.
+
+        Returns:
+            What is logged, in the order of ``_LOGGED``, on the device.
+        """
+        lengths = [len(prompt) for prompt in self._tokenize(observations)]
+        totals = torch.zeros(len(_LOGGED), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        for part in parts:
-            index = torch.tensor(part)
-            log_policy, new_values = self.evaluate([observations[i] for i in part])
+        for part in length_batches(lengths, self.config.max_batch_tokens):
+            at = torch.tensor(part).to(self.device, non_blocking=True)
+            log_policy, values = self.evaluate([observations[i] for i in part])
             loss = ppo_loss(
                 log_policy,
-                new_values,
-                actions[index].to(self.device),
-                log_probs[index].to(self.device),
-                values[index].to(self.device),
-                advantages[index].to(self.device),
-                returns[index].to(self.device),
+                values,
+                *(tensor[at] for tensor in minibatch),
                 clip=self.config.clip,
                 clip_value=self.config.clip_value,
                 entropy_coefficient=self.config.entropy_coefficient,
@@ -192,19 +193,28 @@ class LanguageModelAgent(Agent):
             )
             weight = len(part) / len(observations)
             (loss.total * weight).backward()
-            totals[:-1] += torch.stack(loss).detach().cpu() * weight
-        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
+            totals[:-1] += torch.stack(loss).detach() * weight
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.config.max_grad_norm)
         self.optimizer.step()
-        totals[-1] = norm.cpu()
+        totals[-1] = norm
         return totals
 
     def save(self, directory: Path) -> None:
-        """Writes the model (opens with ``from_pretrained``), heads, optimiser and generator."""
-        self.backbone.model.save_pretrained(directory / "model")
+        """Writes the model (opens with ``from_pretrained``), heads, optimiser and generator.
+
+        Of a model with adapters, the adapters alone.
+        """
+        if self.adapted is None:
+            self.backbone.model.save_pretrained(directory / "model")
+        else:
+            save_adapters(self.adapted, directory / "model")
         self.backbone.tokenizer.save_pretrained(directory / "model")
         save_file(self._head_tensors(), directory / "heads.safetensors")
         save_adam(self.optimizer, directory / "optimizer.safetensors")
-        state = {"generator": self.generator.get_state().numpy().tobytes().hex()}
+        state = {
+            "generator": self.generator.get_state().numpy().tobytes().hex(),
+            "precision": self.policy.precision,
+        }
         (directory / "state.json").write_text(json.dumps(state))
 
     def load(self, directory: Path) -> None:
@@ -214,8 +224,11 @@ class LanguageModelAgent(Agent):
             AgentError: If the weights belong to another architecture.
         """
         try:
-            weights = load_file(directory / "model" / "model.safetensors")
-            self.backbone.model.load_state_dict(weights, strict=False)
+            if self.adapted is None:
+                weights = load_file(directory / "model" / "model.safetensors")
+                self.backbone.model.load_state_dict(weights, strict=False)
+            else:
+                load_adapters(self.adapted, directory / "model")
             heads = load_file(directory / "heads.safetensors")
             self.policy.load_state_dict(heads, strict=False)
         except RuntimeError as error:
@@ -225,6 +238,7 @@ class LanguageModelAgent(Agent):
         state = json.loads((directory / "state.json").read_text())
         noise = np.frombuffer(bytes.fromhex(state["generator"]), np.uint8).copy()
         self.generator.set_state(torch.from_numpy(noise))
+        self.policy.precision = state["precision"]  # a run keeps what it began with
 
     def identity(self) -> Mapping[str, Any]:
         """Label and model for the records; says plainly when nothing is pretrained."""
@@ -241,6 +255,7 @@ class LanguageModelAgent(Agent):
                 "pretrained": backbone.pretrained,
                 "parameters": sum(p.numel() for p in backbone.model.parameters()),
                 "weights_sha256": backbone.weights_sha256,
+                "precision": self.policy.precision,
             },
         }
 
@@ -248,14 +263,15 @@ class LanguageModelAgent(Agent):
         state = self.policy.state_dict()
         return {k: v.contiguous() for k, v in state.items() if not k.startswith("model.")}
 
-    def _tokenize(self, observations: Sequence[Observation]) -> list[list[int]]:
+    def _tokenize(self, observations: Sequence[Observation]) -> list[NDArray[np.int64]]:
         if len(self._prompt_tokens) > _CACHED_PROMPTS:
             self._prompt_tokens.clear()
         texts = [observation.prompt() for observation in observations]
         missing = [text for text in dict.fromkeys(texts) if text not in self._prompt_tokens]
         if missing:
             encoded = self.backbone.tokenizer(missing, add_special_tokens=False)["input_ids"]
-            self._prompt_tokens.update(zip(missing, encoded, strict=True))
+            arrays = (np.array(ids, np.int64) for ids in encoded)
+            self._prompt_tokens.update(zip(missing, arrays, strict=True))
         return [self._prompt_tokens[text] for text in texts]
 
     def _tree(self, phrases: tuple[str, ...]) -> PrefixTree:

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from agents.language_model.prefix_tree import PrefixTree
+from agents.language_model.prompt_batch import PromptBatch
 
 
-def causal_states(
-    model: Any, prompts: Tensor, mask: Tensor, tree: PrefixTree, nodes: int
-) -> Tensor:
+def causal_states(model: Any, prompts: PromptBatch, tree: PrefixTree, nodes: int) -> Tensor:
     """Reads the prompt and, after it, every branch of the tree, in one pass.
 
     A node sees the whole prompt and its ancestors, and stands as many tokens after the prompt as
@@ -23,8 +23,7 @@ def causal_states(
 
     Args:
         model: A causal language model of transformers (rotary or learned absolute positions).
-        prompts: (batch, length) token ids, padded on the right.
-        mask: (batch, length) 1 for a token, 0 for padding.
+        prompts: Tokens of (batch,) prompts.
         tree: The candidate actions; its first token is not read.
         nodes: How many of the tree's nodes are wanted, from the first.
 
@@ -32,21 +31,20 @@ def causal_states(
         (batch, nodes, width) last hidden states.
     """
     body = model.base_model
-    batch, longest = prompts.shape
-    lengths = mask.sum(1)
+    device, (batch, longest) = prompts.ids.device, prompts.ids.shape
+    lengths = prompts.mask.sum(1)
     branches, ancestors = tree.tokens[1:nodes], tree.visible[1:nodes, 1:nodes]
-    tokens = torch.cat([prompts, branches.expand(batch, -1)], 1)
+    tokens = torch.cat([prompts.ids, branches.expand(batch, -1)], 1)
     after = lengths[:, None] - 1 + tree.depth[None, 1:nodes]
-    positions = torch.cat(
-        [torch.arange(longest, device=prompts.device).expand(batch, -1), after], 1
-    )
+    positions = torch.cat([torch.arange(longest, device=device).expand(batch, -1), after], 1)
 
     visible = tokens.new_ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool).tril()
     visible[longest:, longest:] = ancestors
-    columns = torch.cat([mask.bool(), mask.new_ones(batch, nodes - 1).bool()], 1)
+    columns = torch.cat([prompts.mask, prompts.mask.new_ones(batch, nodes - 1)], 1)
     attention = visible & columns[:, None]
 
-    shared = _shared_length(model, prompts, lengths)
+    # Checkpointed layers take no cache.
+    shared = 0 if batch == 1 or model.is_activation_checkpointing else prompts.shared
     cache = None
     if shared:
         cache = DynamicCache()
@@ -61,13 +59,14 @@ def causal_states(
         past_key_values=cache,
         use_cache=cache is not None,
     ).last_hidden_state
-    last = hidden[torch.arange(batch, device=prompts.device), lengths - 1 - shared]
+    last = hidden[torch.arange(batch, device=device), lengths - 1 - shared]
     return torch.cat([last[:, None], hidden[:, longest - shared :]], 1)
 
 
-def _shared_length(model: Any, prompts: Tensor, lengths: Tensor) -> int:
-    """Tokens that all prompts begin with, but for the last one of the shortest prompt."""
-    if len(prompts) == 1 or model.is_activation_checkpointing:  # which drops the cache
-        return 0
-    same = (prompts == prompts[:1]).all(0).cumprod(0).sum()
-    return int(torch.minimum(same, lengths.min() - 1))
+def checkpoint_activations(model: Any) -> None:
+    """Makes the layers keep their inputs only; without dropout nothing else changes."""
+    model.activation_checkpointing_enable()
+    for layer in model.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            # It asks whether it is in training itself; attention and dropout inside stay as are.
+            layer.training = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agents.language_model.policy import PolicyHead, Scoring
+from agents.language_model.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class LanguageModelConfig:
     without a network.
 
     Attributes:
-        model: ``"tiny"`` (offline, not pretrained), a folder, or a hub name.
+        model: ``"tiny"`` (offline, not pretrained), ``"smollm2"`` (from a package, pretrained), a
+            folder, or a hub name.
         pretrained: Start from the checkpoint's weights, if it has any.
         pretrained_embeddings: Without pretraining, keep the checkpoint's token embeddings.
         policy_head: ``"lm_head"``: the LM head scores the actions' words; ``"action_heads"``: an
@@ -40,6 +42,11 @@ class LanguageModelConfig:
         normalize_advantage: Whether a minibatch's advantages are standardised.
         bootstrap_on_timeout: Whether a time-out is bootstrapped; published: it ends the episode.
         max_batch_tokens: Prompt tokens in one forward pass; bounds memory, not results.
+        lora_rank: Train adapters of this rank beside frozen weights; None: the whole model.
+        activation_checkpointing: Compute each layer again in the backward pass instead of keeping
+            what it computed: less memory, about a third more time, the same gradients.
+        precision: ``"float32"``; ``"bfloat16"``: the model's forward pass in 16-bit numbers over
+            32-bit weights; ``"auto"``: whichever a matrix product on the device is faster in.
     """
 
     model: str = "tiny"
@@ -66,3 +73,6 @@ class LanguageModelConfig:
     normalize_advantage: bool = False
     bootstrap_on_timeout: bool = False
     max_batch_tokens: int = 16384
+    lora_rank: int | None = None
+    activation_checkpointing: bool = False
+    precision: Precision = "float32"

@@ -17,17 +17,17 @@ from torch.utils.checkpoint import checkpoint
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from agents.language_model.prefix_tree import PrefixTree
+from agents.language_model.prompt_batch import PromptBatch
 
 
 def encoder_decoder_states(
-    model: Any, prompts: Tensor, mask: Tensor, tree: PrefixTree, nodes: int
+    model: Any, prompts: PromptBatch, tree: PrefixTree, nodes: int
 ) -> Tensor:
     """Encodes the prompt once and reads the whole tree in one decoder pass.
 
     Args:
         model: A T5, mT5 or umT5 for conditional generation.
-        prompts: (batch, length) token ids, padded anywhere.
-        mask: (batch, length) 1 for a token, 0 for padding.
+        prompts: Tokens of (batch,) prompts.
         tree: The candidate actions; its first token is the decoder's start token.
         nodes: How many of the tree's nodes are wanted, from the first.
 
@@ -36,10 +36,10 @@ def encoder_decoder_states(
     """
     run = _checkpointed if model.is_activation_checkpointing else _plainly
     encoder, decoder = model.encoder, model.decoder
-    hidden = encoder.embed_tokens(prompts)
-    hide = _hidden(~mask.bool()[:, None, None], hidden.dtype)
+    hidden = encoder.embed_tokens(prompts.ids)
+    hide = _hidden(~prompts.mask[:, None, None], hidden.dtype)
 
-    place = torch.arange(prompts.shape[1], device=prompts.device)
+    place = torch.arange(prompts.ids.shape[1], device=prompts.ids.device)
     bias = hide
     for block in encoder.block:
         attention = block.layer[0].SelfAttention
@@ -48,7 +48,7 @@ def encoder_decoder_states(
         hidden = run(_encoder_block, block, hidden, bias)
     encoded = _normed(encoder.final_layer_norm, hidden)
 
-    hidden = decoder.embed_tokens(tree.tokens[:nodes]).expand(len(prompts), -1, -1)
+    hidden = decoder.embed_tokens(tree.tokens[:nodes]).expand(len(prompts.ids), -1, -1)
     # A node further down another branch may have a larger depth; the mask hides it.
     apart = _hidden(~tree.visible[:nodes, :nodes], hidden.dtype)
     for block in decoder.block:
@@ -85,13 +85,18 @@ def _attended(
     )
     weights = torch.softmax(query @ key.transpose(2, 3) + bias, 3)
     mixed = (weights.to(value.dtype) @ value).transpose(1, 2).flatten(2)
-    return hidden + attention.o(mixed)
+    attended: Tensor = hidden + attention.o(mixed)
+    return attended
 
 
 def _fed_forward(layer: Any, hidden: Tensor) -> Tensor:
     dense, read = layer.DenseReluDense, _normed(layer.layer_norm, hidden)
-    inner = dense.act(dense.wi_0(read)) * dense.wi_1(read) if hasattr(dense, "wi_0") else None
-    return hidden + dense.wo(dense.act(dense.wi(read)) if inner is None else inner)
+    if hasattr(dense, "wi_0"):  # gated, as Flan-T5's
+        inner = dense.act(dense.wi_0(read)) * dense.wi_1(read)
+    else:
+        inner = dense.act(dense.wi(read))
+    fed: Tensor = hidden + dense.wo(inner)
+    return fed
 
 
 def _normed(norm: Any, hidden: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,7 +9,9 @@ from torch import Tensor, nn
 
 from agents.language_model.causal import causal_states
 from agents.language_model.encoder_decoder import encoder_decoder_states
+from agents.language_model.precision import Chosen, computing_in
 from agents.language_model.prefix_tree import PrefixTree
+from agents.language_model.prompt_batch import PromptBatch
 
 PolicyHead = Literal["lm_head", "action_heads"]
 Scoring = Literal["log_probabilities", "logits"]
@@ -41,6 +42,8 @@ class LanguageModelPolicy(nn.Module):
         scoring: ``"log_probabilities"`` (the paper), or ``"logits"``: sums raw logits, as the
             public code does, without its bonus for padding.
         value_hidden: Width of the heads' hidden layers.
+        precision: Numbers that the model's layers compute in. The few nodes' logits and the heads
+            are always 32-bit: rounding there is what would change the best action.
     """
 
     def __init__(
@@ -51,10 +54,12 @@ class LanguageModelPolicy(nn.Module):
         policy_head: PolicyHead = "lm_head",
         scoring: Scoring = "log_probabilities",
         value_hidden: int = 1024,
+        precision: Chosen = "float32",
     ) -> None:
         super().__init__()
         self.model = model
         self.scoring = scoring
+        self.precision = precision
         self._states = encoder_decoder_states if model.config.is_encoder_decoder else causal_states
         width = model.get_input_embeddings().embedding_dim
         self.value_head = mlp_head(width, value_hidden, 1)
@@ -62,12 +67,11 @@ class LanguageModelPolicy(nn.Module):
             mlp_head(width, value_hidden, n_actions) if policy_head == "action_heads" else None
         )
 
-    def forward(self, prompts: Tensor, mask: Tensor, tree: PrefixTree) -> tuple[Tensor, Tensor]:
+    def forward(self, prompts: PromptBatch, tree: PrefixTree) -> tuple[Tensor, Tensor]:
         """Log-policy and values of a batch of prompts.
 
         Args:
-            prompts: (batch, length) token ids, padded on the right.
-            mask: (batch, length) 1 for a token, 0 for padding.
+            prompts: Tokens of (batch,) prompts, on the model's device.
             tree: The candidate actions, on the same device.
 
         Returns:
@@ -75,66 +79,23 @@ class LanguageModelPolicy(nn.Module):
         """
         # Action heads read the first node's state only, so the rest of the tree is left out.
         nodes = 1 if self.action_heads is not None else len(tree.tokens)
-        hidden = self._states(self.model, prompts, mask, tree, nodes)
-        start = hidden[:, 0].float()
-        values = self.value_head(start).squeeze(1)
+        with computing_in(self.precision, prompts.ids.device):
+            hidden = self._states(self.model, prompts, tree, nodes).float()
+        start = hidden[:, 0]
         if self.action_heads is not None:
             scores = self.action_heads(start)
         else:
             scores = self._lm_scores(hidden, tree)
-        return torch.log_softmax(scores, dim=1), values
+        return torch.log_softmax(scores, dim=1), self.value_head(start).squeeze(1)
 
     def _lm_scores(self, hidden: Tensor, tree: PrefixTree) -> Tensor:
         """Scores (batch, actions): summed log-probabilities or logits of each action's tokens."""
         # T5 before 1.1 scales what its tied output layer reads; no causal model does.
         if getattr(self.model.config, "scale_decoder_outputs", False):
             hidden = hidden * self.model.config.d_model**-0.5
-        logits = self.model.get_output_embeddings()(hidden).float()
+        logits = self.model.get_output_embeddings()(hidden)
         token_scores = logits[:, tree.node, tree.target]
         if self.scoring == "log_probabilities":
             token_scores = token_scores - torch.logsumexp(logits, dim=2)[:, tree.node]
         scores: Tensor = (token_scores * tree.scored).sum(2)
         return scores
-
-
-def pad_batch(
-    prompts: Sequence[Sequence[int]], pad_token: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Right-pads prompts to the longest.
-
-    Args:
-        prompts: Token ids of each prompt.
-        pad_token: Id to fill with.
-        device: Where the tensors go.
-
-    Returns:
-        Token ids and mask, both (batch, longest) int64.
-    """
-    longest = max(len(prompt) for prompt in prompts)
-    ids = torch.full((len(prompts), longest), pad_token, dtype=torch.long)
-    mask = torch.zeros(len(prompts), longest, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt)] = torch.tensor(prompt)
-        mask[row, : len(prompt)] = 1
-    return ids.to(device), mask.to(device)
-
-
-def length_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Groups prompts of similar length so that little is padded and memory is bounded.
-
-    Args:
-        lengths: Token count of each prompt.
-        max_tokens: Largest number of prompts × longest prompt in a group; a single longer prompt
-            makes a group of its own.
-
-    Returns:
-        Index lists that together hold every prompt once, shortest prompts first.
-    """
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    groups: list[list[int]] = []
-    for i in order:
-        if groups and (len(groups[-1]) + 1) * lengths[i] <= max_tokens:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups

@@ -1,0 +1,69 @@
+"""Prompts as tensors, batched by length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """Prompts of a batch, padded on the right.
+
+    Attributes:
+        ids: (batch, longest) int64 token ids.
+        mask: (batch, longest) bool, False where padded.
+        shared: Number of tokens that all prompts begin with; a shorter prompt's last is left out.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    shared: int
+
+
+def pad_batch(
+    prompts: Sequence[NDArray[np.int64]], pad_token: int, device: torch.device
+) -> PromptBatch:
+    """Pads prompts to the longest.
+
+    Args:
+        prompts: Token ids of each prompt.
+        pad_token: Id to fill with.
+        device: Where the tensors go.
+
+    Returns:
+        The batch.
+    """
+    lengths = np.array([len(prompt) for prompt in prompts])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    ids = np.full(mask.shape, pad_token, np.int64)
+    ids[mask] = np.concatenate(prompts)
+    differs = np.flatnonzero((ids != ids[0]).any(0))
+    shared = int(min(differs[0] if len(differs) else len(ids[0]), lengths.min() - 1))
+    return PromptBatch(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device), shared)
+
+
+def length_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Groups prompts of similar length so that little is padded and memory is bounded.
+
+    Args:
+        lengths: Token count of each prompt.
+        max_tokens: Largest number of prompts × longest prompt in a group; a single longer prompt
+            makes a group of its own.
+
+    Returns:
+        Index lists that together hold every prompt once, shortest prompts first.
+    """
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    groups: list[list[int]] = []
+    for i in order:
+        if groups and (len(groups[-1]) + 1) * lengths[i] <= max_tokens:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
