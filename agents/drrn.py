@@ -20,7 +20,7 @@ from agents.base import Agent, AgentContext, AgentError, sample_actions
 from agents.replay import Replay, TransitionBatch
 from agents.text_encoder import TOKEN_DTYPE, TextEncoder, TokenBatch, pack
 from agents.tokenizer import train_tokenizer
-from agents.training_state import load_adam, save_adam
+from agents.training_state import load_optimizer, save_optimizer
 from envs.observation import Observation
 from envs.vector import StepResult, VectorEnv
 
@@ -210,7 +210,7 @@ class DRRNAgent(Agent):
     def save(self, directory: Path) -> None:
         """Writes weights, optimiser, replay and generator."""
         save_file(self.network.state_dict(), directory / "network.safetensors")
-        save_adam(self.optimizer, directory / "optimizer.safetensors")
+        save_optimizer(self.optimizer, directory / "optimizer.safetensors")
         self.replay.save(directory / "replay.safetensors")
         state = {
             "generator": self.rng.bit_generator.state,
@@ -229,7 +229,7 @@ class DRRNAgent(Agent):
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].strip()
             raise AgentError(f"the checkpoint in {directory} does not fit: {reason}") from error
-        load_adam(self.optimizer, directory / "optimizer.safetensors")
+        load_optimizer(self.optimizer, directory / "optimizer.safetensors")
         self.replay.load(directory / "replay.safetensors")
         state = json.loads((directory / "state.json").read_text())
         self.rng.bit_generator.state = state["generator"]

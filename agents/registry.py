@@ -170,6 +170,39 @@ def find(name: str) -> AgentEntry:
     return entries[name]
 
 
+PRETRAINING: Mapping[str, str] = MappingProxyType(
+    {"miniflan": "agents.miniflan.pretraining:Pretraining"}
+)
+"""Language models that the benchmark can pretrain itself."""
+
+
+def load_pretraining(model: str, options: Mapping[str, float], threads: int) -> Any:
+    """Starts the pretraining of a model.
+
+    Args:
+        model: A key of :data:`PRETRAINING`.
+        options: Options in place of the defaults.
+        threads: Threads of PyTorch, set for the whole process.
+
+    Returns:
+        The pretraining, at its first batch.
+
+    Raises:
+        AgentError: If the model or an option is unknown.
+    """
+    import torch
+
+    if model not in PRETRAINING:
+        raise AgentError(f"unknown model {model!r}; known: {', '.join(PRETRAINING)}")
+    module, _, name = PRETRAINING[model].partition(":")
+    kind = getattr(importlib.import_module(module), name)
+    torch.set_num_threads(threads)
+    try:
+        return kind(kind.Config(**options))
+    except TypeError as error:
+        raise AgentError(f"cannot pretrain {model}: {error}") from error
+
+
 def _import_file(path: Path) -> Any:
     module_name = f"glam_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)

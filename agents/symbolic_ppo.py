@@ -21,7 +21,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from agents.base import Agent, AgentContext, AgentError, sample_actions
 from agents.symbolic_env import SymbolicVecEnv, encode
 from agents.symbolic_network import FiLMExtractor, Pooling
-from agents.training_state import load_adam, save_adam
+from agents.training_state import load_optimizer, save_optimizer
 from envs.observation import Observation
 from envs.vector import VectorEnv
 
@@ -177,7 +177,7 @@ class SymbolicPPOAgent(Agent):
     def save(self, directory: Path) -> None:
         """Writes weights, optimiser and counters; random draws follow from the counters."""
         save_file(self._tensors(), directory / "policy.safetensors")
-        save_adam(self._adam(), directory / "optimizer.safetensors")
+        save_optimizer(self._adam(), directory / "optimizer.safetensors")
         state = {
             "updates": self._updates,
             "timesteps": self.ppo.num_timesteps,
@@ -199,7 +199,7 @@ class SymbolicPPOAgent(Agent):
             raise AgentError(f"the checkpoint in {directory} does not fit: {misfits[0]} differs")
         for name, tensor in own.items():
             tensor.copy_(saved[name])
-        load_adam(self._adam(), directory / "optimizer.safetensors")
+        load_optimizer(self._adam(), directory / "optimizer.safetensors")
         state = json.loads((directory / "state.json").read_text())
         self._updates = state["updates"]
         self.ppo.num_timesteps = state["timesteps"]

@@ -9,7 +9,7 @@ words, letters and at last bytes, and no text is lost.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Literal
 
@@ -112,11 +112,27 @@ def _empty_view() -> list[list[tuple[int, int, int]]]:
 @lru_cache(maxsize=8)
 def _trained(vocab_size: int) -> str:
     """The trained tokenizer as JSON, so that no caller can change another's."""
+    return learn_vocabulary(corpus(), vocab_size)
+
+
+def learn_vocabulary(texts: Iterable[str], vocab_size: int) -> str:
+    """Learns byte-pair encoding with byte fallback.
+
+    Args:
+        texts: What to learn from.
+        vocab_size: Largest number of tokens.
+
+    Returns:
+        The tokenizer as JSON.
+
+    Raises:
+        ValueError: If the vocabulary cannot hold all bytes and letters.
+    """
     reserved = (PAD, END, UNKNOWN, *_BYTES)
     learner = Tokenizer(models.BPE())
     _split_words(learner)
     learner.train_from_iterator(
-        corpus(),
+        texts,
         trainers.BpeTrainer(
             vocab_size=vocab_size - len(reserved),
             initial_alphabet=list(_LETTERS),

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 
-def save_adam(optimizer: torch.optim.Adam, path: Path) -> None:
-    """Writes Adam's moments and step counts.
+def save_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
+    """Writes what an optimiser keeps for each parameter (Adam: moments and step counts).
 
     Args:
         optimizer: The optimiser.
@@ -23,8 +23,8 @@ def save_adam(optimizer: torch.optim.Adam, path: Path) -> None:
     save_file(tensors, path)
 
 
-def load_adam(optimizer: torch.optim.Adam, path: Path) -> None:
-    """Restores what :func:`save_adam` wrote.
+def load_optimizer(optimizer: torch.optim.Optimizer, path: Path) -> None:
+    """Restores what :func:`save_optimizer` wrote.
 
     Args:
         optimizer: An optimiser over the same parameters.

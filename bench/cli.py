@@ -182,6 +182,33 @@ def train(
 
 
 @cli.command()
+@click.argument("model", default="miniflan")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs/pretraining"),
+    show_default=True,
+    help="Directory of its rows, checkpoints and at last the model.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="OPTION=NUMBER",
+    help="Change an option, e.g. steps=1000; repeatable.",
+)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+def pretrain(model: str, out: Path, overrides: tuple[str, ...], threads: int) -> None:
+    """Pretrain a language model on the project's own instruction mixture.
+
+    An interrupted pretraining is gone on with: give the same command again.
+    """
+    from bench.pretrain import pretrain as pretrain_model
+
+    click.echo(f"pretrained: {pretrain_model(model, out, _console(), overrides, threads)}")
+
+
+@cli.command()
 @click.argument("run", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "--split",

@@ -84,22 +84,39 @@ def _wall(distance: int, direction: str, language: Language) -> str:
 @lru_cache(maxsize=65536)
 def _object(kind: int, colour: int, state: int, dx: int, dy: int, language: Language) -> str:
     noun, adjective = IDX_TO_OBJECT[kind], IDX_TO_COLOR[colour]
+    where = place(dx, dy, language)
+    if language == "french":
+        phrase = french_noun_phrase(noun, adjective)
+        if kind == _DOOR:
+            phrase = f"{phrase} {FRENCH_DOOR_STATES[state]}"
+        return f"Tu vois {phrase} {where}"
+    door = f"{ENGLISH_DOOR_STATES[state]} " if kind == _DOOR else ""
+    return f"You see a {door}{adjective} {noun} {where}"
+
+
+def place(dx: int, dy: int, language: Language = "english") -> str:
+    """Words a cell's place as the agent sees it.
+
+    Args:
+        dx: Steps to the right (negative: to the left).
+        dy: Steps forward, not negative.
+        language: ``"english"`` or ``"french"``.
+
+    Returns:
+        For example ``"2 steps left and 1 step forward"``; empty for the agent's own cell.
+    """
     parts = []
     if language == "french":
         if dx:
             parts.append(f"{abs(dx)} pas {'à gauche' if dx < 0 else 'à droite'}")
         if dy:
             parts.append(f"{dy} pas devant")
-        phrase = french_noun_phrase(noun, adjective)
-        if kind == _DOOR:
-            phrase = f"{phrase} {FRENCH_DOOR_STATES[state]}"
-        return f"Tu vois {phrase} {' et '.join(parts)}"
+        return " et ".join(parts)
     if dx:
         parts.append(f"{_steps(abs(dx))} {'left' if dx < 0 else 'right'}")
     if dy:
         parts.append(f"{_steps(dy)} forward")
-    door = f"{ENGLISH_DOOR_STATES[state]} " if kind == _DOOR else ""
-    return f"You see a {door}{adjective} {noun} {' and '.join(parts)}"
+    return " and ".join(parts)
 
 
 def _steps(count: int) -> str:

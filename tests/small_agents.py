@@ -1,18 +1,24 @@
 """Small language-model agents, their environments and observations, for several test files."""
 
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from agents import AgentContext
 from agents.language_model.agent import LanguageModelAgent
 from agents.language_model.config import LanguageModelConfig
+from agents.miniflan.architecture import MINIFLAN_FOLDER
 from envs import SPLITS, TextEnv, VectorEnv
 
 SMALL = {"epochs": 1, "rollout_length": 4, "batch_size": 8, "value_hidden": 16}
 
 
-def agent(model: str = "tiny", **options) -> LanguageModelAgent:
+def agent(model: str = "miniflan", **options) -> LanguageModelAgent:
     config = LanguageModelConfig(**{"model": model, "learning_rate": 1e-3, **SMALL, **options})
     return LanguageModelAgent(config, AgentContext(n_envs=4, seed=0))
+
+
+def miniflan_tokenizer() -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast.from_pretrained(MINIFLAN_FOLDER)
 
 
 def environments(seed: int = 0) -> VectorEnv:

@@ -4,20 +4,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_agents import agent, environments, observations, run, weights
+from small_agents import agent, environments, miniflan_tokenizer, observations, run, weights
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from agents import AgentError
 from agents.language_model import smollm2
 from agents.language_model.agent import LanguageModelAgent
-from agents.language_model.tiny_t5 import tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A folder with a small random Llama: grouped queries, tied output layer, as SmolLM2's."""
     folder = tmp_path_factory.mktemp("checkpoint") / "llama-toy"
-    tokenizer = tiny_tokenizer()
+    tokenizer = miniflan_tokenizer()
     torch.manual_seed(3)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -70,7 +70,7 @@ def test_reserved_options_go_to_the_harness(profile_file):
 
 
 def test_presets_lie_between_defaults_and_profile():
-    sets = ["agents.npae-flan-t5.value_hidden=32", "agents.npae-flan-t5.model=tiny"]
+    sets = ["agents.npae-flan-t5.value_hidden=32", "agents.npae-flan-t5.model=miniflan"]
     (run,) = load_profile("laptop", sets, ["npae-flan-t5"]).runs([0])
     assert run.agent_options["policy_head"] == "action_heads"
     assert run.agent_options["pretrained"] is False

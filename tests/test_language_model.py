@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_agents import SMALL, agent, environments, observations, run, weights
+from small_agents import SMALL, agent, environments, miniflan_tokenizer, observations, run, weights
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from agents import AgentContext, AgentError
@@ -13,7 +13,6 @@ from agents.language_model.backbone import load_backbone
 from agents.language_model.config import LanguageModelConfig
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.prompt_batch import length_batches
-from agents.language_model.tiny_t5 import tiny_tokenizer
 
 
 def one_at_a_time(trained: LanguageModelAgent, observation) -> torch.Tensor:
@@ -36,7 +35,7 @@ def one_at_a_time(trained: LanguageModelAgent, observation) -> torch.Tensor:
 def untied_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder like Flan-T5's: gated, two decoder layers, an output layer of its own."""
     folder = tmp_path_factory.mktemp("checkpoint") / "flan-t5-toy"
-    tokenizer = tiny_tokenizer()
+    tokenizer = miniflan_tokenizer()
     config = T5Config(
         vocab_size=len(tokenizer),
         d_model=32,
@@ -144,7 +143,7 @@ def test_a_restored_agent_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
 
 
 def test_saved_weights_open_with_transformers(tmp_path: Path, untied_checkpoint: Path) -> None:
-    for model in ("tiny", str(untied_checkpoint)):
+    for model in ("miniflan", str(untied_checkpoint)):
         trained = agent(model=model)
         run(trained, environments(), 1)
         folder = tmp_path / Path(model).name
@@ -199,7 +198,7 @@ def test_labels_say_what_is_not_pretrained(untied_checkpoint: Path) -> None:
     assert toy["label"] == "GFlan (flan-t5-toy)"
     assert toy["model"]["pretrained"] is True
     assert toy["model"]["weights_sha256"] != tiny["model"]["weights_sha256"]
-    config = LanguageModelConfig(model="tiny", **SMALL)
+    config = LanguageModelConfig(model="miniflan", **SMALL)
     zero_shot = ZeroShotAgent(config, AgentContext())
     assert zero_shot.identity()["label"] == "GFlan (TinyT5, not pretrained), zero-shot"
     assert not ZeroShotAgent.learns

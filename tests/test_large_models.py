@@ -20,9 +20,9 @@ from envs import Observation
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(params=["tiny", "llama"])
+@pytest.fixture(params=["miniflan", "llama"])
 def model(request: pytest.FixtureRequest) -> str:
-    return "tiny" if request.param == "tiny" else request.getfixturevalue("llama")
+    return "miniflan" if request.param == "miniflan" else request.getfixturevalue("llama")
 
 
 def gradients(trained: LanguageModelAgent) -> list[torch.Tensor]:

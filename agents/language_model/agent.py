@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agents.base import Agent, AgentContext, AgentError, sample_actions
 from agents.language_model.adapters import add_adapters, load_adapters, save_adapters
-from agents.language_model.backbone import TINY, load_backbone
+from agents.language_model.backbone import load_backbone
 from agents.language_model.causal import checkpoint_activations
 from agents.language_model.config import LanguageModelConfig
 from agents.language_model.policy import LanguageModelPolicy
@@ -23,7 +23,7 @@ from agents.language_model.precision import choose_precision
 from agents.language_model.prefix_tree import PrefixTree, build_prefix_tree
 from agents.language_model.prompt_batch import length_batches, pad_batch
 from agents.ppo import Rollout, collect_rollout, generalized_advantages, ppo_loss
-from agents.training_state import load_adam, save_adam
+from agents.training_state import load_optimizer, save_optimizer
 from envs.observation import Observation
 from envs.vector import VectorEnv
 
@@ -210,7 +210,7 @@ class LanguageModelAgent(Agent):
             save_adapters(self.adapted, directory / "model")
         self.backbone.tokenizer.save_pretrained(directory / "model")
         save_file(self._head_tensors(), directory / "heads.safetensors")
-        save_adam(self.optimizer, directory / "optimizer.safetensors")
+        save_optimizer(self.optimizer, directory / "optimizer.safetensors")
         state = {
             "generator": self.generator.get_state().numpy().tobytes().hex(),
             "precision": self.policy.precision,
@@ -234,7 +234,7 @@ class LanguageModelAgent(Agent):
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise AgentError(f"the checkpoint in {directory} does not fit: {reason}") from error
-        load_adam(self.optimizer, directory / "optimizer.safetensors")
+        load_optimizer(self.optimizer, directory / "optimizer.safetensors")
         state = json.loads((directory / "state.json").read_text())
         noise = np.frombuffer(bytes.fromhex(state["generator"]), np.uint8).copy()
         self.generator.set_state(torch.from_numpy(noise))
@@ -246,9 +246,8 @@ class LanguageModelAgent(Agent):
         base = _LABELS[config.policy_head, config.pretrained, config.pretrained_embeddings]
         if not backbone.model.config.is_encoder_decoder:
             base = base.replace("GFlan", "GLAM").replace("AFlan", "GLAM, action heads")
-        note = ", not pretrained" if config.model == TINY else ""
         return {
-            "label": f"{base} ({backbone.name}{note})",
+            "label": f"{base} ({backbone.name})",
             "model": {
                 "name": backbone.name,
                 "source": self.config.model,

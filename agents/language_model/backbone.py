@@ -1,4 +1,4 @@
-"""Where the language model comes from: a hub name, a local folder, or the offline TinyT5."""
+"""Where the language model comes from: MiniFlan, a package, a folder or a hub name."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ from transformers.utils import logging as transformers_logging
 
 from agents.base import AgentError
 from agents.language_model.smollm2 import smollm2_folder
-from agents.language_model.tiny_t5 import tiny_model, tiny_tokenizer
+from agents.miniflan.architecture import MINIFLAN_FOLDER, random_miniflan
 
-TINY = "tiny"
+MINIFLAN = "miniflan"
 SMOLLM2 = "smollm2"
-_TINY_NAME = "TinyT5"
-_SMOLLM2_NAME = "SmolLM2-135M"
+_NAMES = {MINIFLAN: "MiniFlan", SMOLLM2: "SmolLM2-135M"}
 _T5_FAMILY = ("t5", "mt5", "umt5")
 
 
@@ -60,9 +59,10 @@ def load_backbone(
     chat template it was tuned with, as Flan-T5 does; so do other causal models.
 
     Args:
-        model: ``"tiny"``, ``"smollm2"``, a folder, or a hub name such as ``google/flan-t5-large``.
-        pretrained: Keep the checkpoint's weights; otherwise draw them anew from ``seed``.
-            ``"tiny"`` has no pretrained weights to keep.
+        model: ``"miniflan"``, ``"smollm2"``, a folder, or a hub name such as
+            ``google/flan-t5-large``.
+        pretrained: Keep the checkpoint's weights; otherwise draw them anew from ``seed``: for
+            MiniFlan as its pretraining began.
         pretrained_embeddings: Without pretraining, keep the checkpoint's token embeddings.
         seed: Seed of random weights.
 
@@ -76,16 +76,10 @@ def load_backbone(
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     hub_logging.set_verbosity_error()
-    if model == TINY:
-        tokenizer = tiny_tokenizer()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = tiny_model(len(tokenizer))
-        return _backbone(network, tokenizer, _TINY_NAME, pretrained=False)
     if model.startswith(("/", "./", "../")) and not Path(model).is_dir():
         raise AgentError(f"no folder {model!r} to take a language model from")
-    name = _SMOLLM2_NAME if model == SMOLLM2 else Path(model).name
-    source = str(smollm2_folder()) if model == SMOLLM2 else model
+    name = _NAMES.get(model, Path(model).name)
+    source = _folder(model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         architecture = AutoConfig.from_pretrained(source)
@@ -93,7 +87,7 @@ def load_backbone(
         if pretrained:
             network = family.from_pretrained(source, dtype=torch.float32)
         else:
-            network = _random_model(family, architecture, seed)
+            network = _random_model(model, family, architecture, seed)
             if pretrained_embeddings:
                 whole = family.from_pretrained(source, dtype=torch.float32)
                 with torch.no_grad():
@@ -104,7 +98,7 @@ def load_backbone(
         reason = str(error).strip().splitlines()[0]
         raise AgentError(
             f"cannot open the language model {model!r}: {reason} "
-            f"(a hub name needs a network or a filled cache; 'tiny' needs neither)"
+            f"(a hub name needs a network or a filled cache; 'miniflan' needs neither)"
         ) from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
@@ -139,7 +133,15 @@ def _family(architecture: Any, model: str) -> Any:
     )
 
 
-def _random_model(family: Any, architecture: Any, seed: int) -> Any:
+def _folder(model: str) -> str:
+    if model == MINIFLAN:
+        return str(MINIFLAN_FOLDER)
+    return str(smollm2_folder()) if model == SMOLLM2 else model
+
+
+def _random_model(model: str, family: Any, architecture: Any, seed: int) -> Any:
+    if model == MINIFLAN:
+        return random_miniflan(architecture, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = family.from_config(architecture)

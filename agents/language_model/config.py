@@ -16,8 +16,8 @@ class LanguageModelConfig:
     without a network.
 
     Attributes:
-        model: ``"tiny"`` (offline, not pretrained), ``"smollm2"`` (from a package, pretrained), a
-            folder, or a hub name.
+        model: ``"miniflan"`` (ships with the benchmark), ``"smollm2"`` (from a package), a folder,
+            or a hub name.
         pretrained: Start from the checkpoint's weights, if it has any.
         pretrained_embeddings: Without pretraining, keep the checkpoint's token embeddings.
         policy_head: ``"lm_head"``: the LM head scores the actions' words; ``"action_heads"``: an
@@ -49,7 +49,7 @@ class LanguageModelConfig:
             32-bit weights; ``"auto"``: whichever a matrix product on the device is faster in.
     """
 
-    model: str = "tiny"
+    model: str = "miniflan"
     pretrained: bool = True
     pretrained_embeddings: bool = False
     policy_head: PolicyHead = "lm_head"

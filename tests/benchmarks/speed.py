@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from minigrid.minigrid_env import MiniGridEnv
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
 from agents import AgentContext
 from agents.language_model.agent import LanguageModelAgent
 from agents.language_model.config import LanguageModelConfig
 from agents.language_model.policy import LanguageModelPolicy, pad_batch
 from agents.language_model.prefix_tree import build_prefix_tree
-from agents.language_model.tiny_t5 import tiny_tokenizer
+from agents.miniflan.architecture import MINIFLAN_FOLDER
 from envs import TextEnv, VectorEnv
 from envs.levels import BabyAITextLevel
 
@@ -63,7 +63,10 @@ def model(size: str) -> T5ForConditionalGeneration:
 
 def prompts(count: int) -> list[list[int]]:
     """Tokens of real prompts; their lengths differ as they do in a rollout."""
-    tokenizer, rng = tiny_tokenizer(), np.random.default_rng(0)
+    tokenizer, rng = (
+        PreTrainedTokenizerFast.from_pretrained(MINIFLAN_FOLDER),
+        np.random.default_rng(0),
+    )
     envs = VectorEnv(TextEnv, count, seed=0)
     for _ in range(3):
         envs.step(rng.integers(0, 6, count))

@@ -1,0 +1,216 @@
+"""Pretraining of MiniFlan: one step at a time, seeded, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from agents.miniflan.architecture import miniflan_config, random_miniflan
+from agents.miniflan.mixture import Example, draw_batch
+from agents.miniflan.muon import Muon
+from agents.miniflan.tokenizer import train_miniflan_tokenizer
+from agents.miniflan.validation import questionnaires
+from agents.training_state import load_optimizer, save_optimizer
+
+_IGNORED = -100
+_ASKED_AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class PretrainingConfig:
+    """Options of pretraining.
+
+    Attributes:
+        steps: Batches.
+        batch_tokens: Rough number of prompt tokens in a batch.
+        matrix_learning_rate: Muon's step size for weight matrices.
+        learning_rate: Adam's step size for embeddings and norms.
+        bias_learning_rate: Adam's step size for the biases of relative positions.
+        warmup: Batches over which the step sizes rise from 0.
+        easy: Share of the batches, at the start, that are of the mixture's easy part.
+        decay: Share of the batches, at the end, over which they fall to 0.
+        max_grad_norm: Largest norm of the gradient.
+        validation_questions: Held-out questions for each task and number of things.
+        seed: Seed of the weights and of the examples.
+    """
+
+    steps: int = 20_000
+    batch_tokens: int = 1024
+    matrix_learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
+    bias_learning_rate: float = 2e-2
+    warmup: int = 100
+    easy: float = 0.1
+    decay: float = 0.4
+    max_grad_norm: float = 1.0
+    validation_questions: int = 100
+    seed: int = 0
+
+
+class Pretraining:
+    """The model, its optimisers and the number of batches seen."""
+
+    Config = PretrainingConfig
+
+    def __init__(self, config: PretrainingConfig) -> None:
+        """Starts from random weights.
+
+        Args:
+            config: Options.
+        """
+        self.config = config
+        self.tokenizer = train_miniflan_tokenizer()
+        self.model = random_miniflan(miniflan_config(len(self.tokenizer)), config.seed)
+        self.model.train()
+        self.steps = 0
+        self.examples = 0
+        matrices, biases, others = [], [], []
+        for name, parameter in self.model.named_parameters():
+            if "relative_attention_bias" in name:
+                biases.append(parameter)
+            elif parameter.ndim == 2 and "shared" not in name:
+                matrices.append(parameter)
+            else:
+                others.append(parameter)
+        self._optimizers: dict[str, tuple[torch.optim.Optimizer, float]] = {
+            "matrices": (Muon(matrices, config.matrix_learning_rate), config.matrix_learning_rate),
+            "others": (torch.optim.Adam(others, config.learning_rate), config.learning_rate),
+            "biases": (
+                torch.optim.Adam(biases, config.bias_learning_rate),
+                config.bias_learning_rate,
+            ),
+        }
+
+    def step(self) -> float:
+        """Learns from one batch; which, is fixed by the seed and the number of batches before.
+
+        Returns:
+            The batch's mean cross-entropy per answer token, in nats.
+        """
+        config = self.config
+        remaining = (config.steps - self.steps) / max(1.0, config.decay * config.steps)
+        pace = min(1.0, (self.steps + 1) / config.warmup, remaining)
+        for optimizer, rate in self._optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = rate * pace
+        batch = draw_batch(
+            Random(f"train {config.seed} {self.steps}"),
+            config.batch_tokens,
+            easy=self.steps < config.easy * config.steps,
+        )
+        prompts, mask, answers = self._encode(batch)
+        loss = self.model(input_ids=prompts, attention_mask=mask, labels=answers).loss
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
+        for optimizer, _ in self._optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad()
+        self.steps += 1
+        self.examples += len(batch)
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def exact(self, examples: Sequence[Example]) -> list[list[bool]]:
+        """Which answers the model would give, word for word.
+
+        An answer is exact if every token of it is the likeliest after those before it, which is
+        what greedy decoding gives.
+
+        Args:
+            examples: What to ask; at most a few hundred.
+
+        Returns:
+            One list for each example: for each blank of a fill task, else for the one answer.
+        """
+        self.model.eval()
+        prompts, mask, answers = self._encode(examples)
+        logits = self.model(input_ids=prompts, attention_mask=mask, labels=answers).logits
+        self.model.train()
+        right = (logits.argmax(2) == answers) | (answers == _IGNORED)
+        return [
+            self._by_answer(row, answer)
+            for row, answer in zip(right.tolist(), answers.tolist(), strict=True)
+        ]
+
+    def save(self, directory: Path) -> None:
+        """Writes weights and optimisers for :meth:`load`."""
+        save_file(
+            {name: value.contiguous() for name, value in self._weights().items()},
+            directory / "model.safetensors",
+        )
+        for name, (optimizer, _) in self._optimizers.items():
+            save_optimizer(optimizer, directory / f"{name}.safetensors")
+
+    def load(self, directory: Path, steps: int, examples: int) -> None:
+        """Goes on from what :meth:`save` wrote.
+
+        Args:
+            directory: Where it is.
+            steps: Batches seen by then.
+            examples: Examples seen by then.
+        """
+        self.model.load_state_dict(load_file(directory / "model.safetensors"), strict=False)
+        for name, (optimizer, _) in self._optimizers.items():
+            load_optimizer(optimizer, directory / f"{name}.safetensors")
+        self.steps, self.examples = steps, examples
+
+    def export(self, directory: Path) -> None:
+        """Writes a folder that transformers opens: weights in half precision, tokenizer.
+
+        Args:
+            directory: Made if need be.
+        """
+        half = random_miniflan(self.model.config, 0).half()
+        half.load_state_dict(self.model.state_dict())
+        half.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
+
+    def validate(self) -> Iterator[tuple[str, int | None, float | None, int, int]]:
+        """Asks the held-out questions.
+
+        Yields:
+            Task, things in view (None without a scene), chance level (None if there is none),
+            number of answers, number of exact ones.
+        """
+        for sheet in questionnaires(self.config.validation_questions):
+            verdicts: list[bool] = []
+            for start in range(0, len(sheet.examples), _ASKED_AT_ONCE):
+                for answers in self.exact(sheet.examples[start : start + _ASKED_AT_ONCE]):
+                    verdicts += answers
+            yield sheet.task, sheet.things, sheet.chance, len(verdicts), sum(verdicts)
+
+    def options(self) -> dict[str, float]:
+        """The options as numbers, to be recorded."""
+        return asdict(self.config)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Weights without the two names under which T5 repeats its embeddings."""
+        tied = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
+        return {k: v for k, v in self.model.state_dict().items() if k not in tied}
+
+    def _encode(self, batch: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
+        prompts = self.tokenizer([example.prompt for example in batch]).input_ids
+        answers = self.tokenizer([example.answer for example in batch]).input_ids
+        end = self.tokenizer.eos_token_id
+        ids = _padded(prompts, 0)
+        return ids, (ids != 0).long(), _padded([[*a, end] for a in answers], _IGNORED)
+
+    def _by_answer(self, right: list[bool], answer: list[int]) -> list[bool]:
+        first = self.tokenizer.convert_tokens_to_ids("<extra_id_0>")
+        verdicts: list[bool] = []
+        for good, token in zip(right, answer, strict=True):
+            if not verdicts or token >= first:
+                verdicts.append(True)
+            verdicts[-1] &= good or token >= first
+        return verdicts
+
+
+def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows])

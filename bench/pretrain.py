@@ -1,0 +1,161 @@
+"""Pretraining of a language model that ships with the benchmark: resumable, recorded, drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from agents.registry import load_pretraining
+from bench import atomic
+from bench.checkpoint import CheckpointStore
+from bench.config import ConfigError
+from bench.figure_style import COLUMN_WIDTH, figure_style, render
+from bench.interruption import StopSignal
+from bench.parsing import read_json
+from bench.progress import RunProgress
+from bench.row_file import RowFile
+from bench.run_log import logging_to
+
+LOG_EVERY = 50
+VALIDATE_EVERY = 2000
+
+
+def pretrain(
+    model: str, directory: Path, console: Console, overrides: Sequence[str] = (), threads: int = 1
+) -> Path:
+    """Pretrains a model, or goes on with what an earlier call left.
+
+    Args:
+        model: Name of the model, such as ``"miniflan"``.
+        directory: Where rows, checkpoints and at last the model are kept.
+        console: Shows how far it is.
+        overrides: ``option=number`` in place of the defaults.
+        threads: Threads of PyTorch.
+
+    Returns:
+        Folder of the pretrained model, which transformers opens.
+
+    Raises:
+        ConfigError: If the directory holds a pretraining with other options.
+        CheckpointError: If its checkpoints are damaged.
+        Interrupted: If a signal asked to stop; everything is saved.
+    """
+    work = load_pretraining(model, _options(overrides), threads)
+    directory.mkdir(parents=True, exist_ok=True)
+    config = {"model": model, "threads": threads, **work.options()}
+    _same_options(directory / "config.json", config)
+    stop = StopSignal()
+    with logging_to(directory / "pretraining.log", console), stop.listening():
+        _Rows(directory, work).to_the_end(console, stop.check)
+    work.export(directory / "model")
+    write_curve(directory)
+    return directory / "model"
+
+
+class _Rows:
+    """The loop with its rows; the rows are cut back to the checkpoint that is gone on from."""
+
+    def __init__(self, directory: Path, work: Any) -> None:
+        self._work = work
+        self._checkpoints = CheckpointStore(directory / "checkpoint")
+        self._training = RowFile(directory / "training.csv")
+        self._validation = RowFile(directory / "validation.csv")
+        checkpoint = self._checkpoints.latest()
+        if checkpoint is not None:
+            state = checkpoint.state
+            work.load(checkpoint.agent_directory, checkpoint.steps, int(state["examples"]))
+        self._training.truncate(int(state["training"]) if checkpoint else 0)
+        self._validation.truncate(int(state["validation"]) if checkpoint else 0)
+
+    def to_the_end(self, console: Console, check_stop: Callable[[], None]) -> None:
+        work, total = self._work, int(self._work.config.steps)
+        losses: list[float] = []
+        if not self._training.size:
+            self._training.append([("steps", "examples", "loss")])
+            self._validation.append([("steps", "task", "things", "chance", "asked", "exact")])
+        with RunProgress("pretraining", total, "batches", console) as progress:
+            progress.resume_at(work.steps)
+            while work.steps < total:
+                losses.append(work.step())
+                progress.update(work.steps)
+                if work.steps % LOG_EVERY == 0 or work.steps == total:
+                    mean = sum(losses) / len(losses)
+                    self._training.append([(work.steps, work.examples, mean)])
+                    losses = []
+                if work.steps % VALIDATE_EVERY == 0 or work.steps == total:
+                    self._validation.append(
+                        (work.steps, task, things or "", chance or "", asked, exact)
+                        for task, things, chance, asked, exact in work.validate()
+                    )
+                    self._save()
+                if work.steps % LOG_EVERY == 0:
+                    try:
+                        check_stop()
+                    except BaseException:
+                        self._save()
+                        raise
+
+    def _save(self) -> None:
+        state = {
+            "examples": self._work.examples,
+            "training": self._training.size,
+            "validation": self._validation.size,
+        }
+        self._checkpoints.save(self._work.steps, state, self._work.save)
+
+
+def _options(overrides: Sequence[str]) -> dict[str, float]:
+    options: dict[str, float] = {}
+    for pair in overrides:
+        name, _, text = pair.partition("=")
+        try:
+            options[name] = int(text) if text.isdecimal() else float(text)
+        except ValueError as error:
+            raise ConfigError(f"--set takes OPTION=NUMBER, not {pair!r}") from error
+    return options
+
+
+def _same_options(path: Path, config: dict[str, Any]) -> None:
+    if not path.exists():
+        atomic.write_json(path, config)
+        return
+    recorded = read_json(path)
+    for name, value in config.items():
+        if recorded.get(name) != value:
+            raise ConfigError(
+                f"{path.parent} was begun with {name} = {recorded.get(name)!r}, not {value!r}; "
+                f"give another --out"
+            )
+
+
+def write_curve(directory: Path) -> None:
+    """Draws loss and look-up accuracy by number of things, from the rows alone.
+
+    Args:
+        directory: A pretraining's.
+    """
+    training = pd.read_csv(directory / "training.csv")
+    validation = pd.read_csv(directory / "validation.csv")
+    with figure_style():
+        figure = Figure(figsize=(COLUMN_WIDTH, 3.6))
+        loss, exact = figure.subplots(2, 1, sharex=True)
+        loss.plot(training["steps"], training["loss"], color="#0072B2", linewidth=0.8)
+        loss.set_yscale("log")
+        loss.set_ylabel("loss (nats a token)")
+        lookups = validation[validation["task"] == "fill"]
+        for shade, (things, rows) in zip(
+            ("#9ecae1", "#6baed6", "#3182bd", "#08519c"), lookups.groupby("things"), strict=False
+        ):
+            share = rows["exact"] / rows["asked"]
+            exact.plot(rows["steps"], share, color=shade, label=f"{things:g}")
+        exact.set_ylim(0, 1.02)
+        exact.set_ylabel("look-ups exact")
+        exact.set_xlabel("batches")
+        exact.legend(title="things in view", ncols=2)
+        for ending, content in render(figure).items():
+            atomic.write_bytes(directory / f"pretraining.{ending}", content)

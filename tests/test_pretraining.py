@@ -1,0 +1,160 @@
+"""What MiniFlan is taught, what must not be in it, and how it is taught."""
+
+import ast
+import gzip
+import json
+import re
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from click.testing import CliRunner
+from run_files import ROOT
+from transformers import T5ForConditionalGeneration
+
+from agents.miniflan import mixture, vocabulary
+from agents.miniflan.muon import Muon
+from agents.miniflan.pretraining import Pretraining, PretrainingConfig
+from bench.cli import cli
+from envs import SPLITS
+from envs.lexicon import INVENTED_ADJECTIVES, INVENTED_NOUNS
+
+SHORT = PretrainingConfig(steps=6, batch_tokens=128, validation_questions=2)
+TAUGHT = ("mixture", "scenes", "instructions", "knowledge", "vocabulary")
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[mixture.Example]:
+    rng = Random("test")
+    batches = [mixture.draw_batch(rng, 1024, easy=i % 8 == 0) for i in range(300)]
+    return [example for batch in batches for example in batch]
+
+
+def test_no_invented_word_of_a_split(examples) -> None:
+    words = {word for e in examples for word in re.findall(r"\w+", f"{e.prompt} {e.answer}")}
+    assert len(words) > 1000
+    assert not words & {*INVENTED_NOUNS.values(), *INVENTED_ADJECTIVES.values()}
+
+
+def test_no_command_to_take(examples) -> None:
+    """No answer about a scene is, or holds, a command of any split."""
+    commands = {phrase for split in SPLITS.values() for phrase in split.view.actions}
+    scenes = [e for e in examples if "Observation" in e.prompt]
+    assert len(scenes) > 1000
+    for example in scenes:
+        for command in commands:
+            assert not re.search(rf"\b{command}\b", example.answer), example
+        assert "Action" not in example.prompt
+        assert "Possible action" not in example.prompt
+
+
+def test_no_environment_behind_it() -> None:
+    for name in TAUGHT:
+        source = (ROOT / "agents/miniflan" / f"{name}.py").read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("envs"):
+                assert node.module in ("envs.describe", "envs.lexicon")
+
+
+def test_no_recorded_episode(examples) -> None:
+    path = Path(__file__).parent / "data" / "prompts.jsonl.gz"
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        recorded = [json.loads(line)["prompt"] for line in lines]
+    views = {
+        view.strip() for prompt in recorded for view in re.findall(r"Observation \d: (.*)", prompt)
+    }
+    assert len(views) > 50
+    long_views = {view for view in views if view.count("You see") > 2}
+    for example in examples:
+        assert not any(view in example.prompt for view in long_views)
+
+
+def place_in(prompt: str, name: str) -> str:
+    """Looks a thing up in the last view of an English prompt, by a regular expression."""
+    view = prompt[prompt.rindex("Observation") :]
+    (found,) = re.findall(rf"You see a {re.escape(name)} ([^,]+),", view)
+    return found
+
+
+def test_answers_are_right(examples) -> None:
+    checked = 0
+    for example in examples:
+        if "Tu " in example.prompt:
+            continue
+        if example.task == "fill":
+            names = dict(re.findall(r"(?:: |>)([^<>:\n]+?)<extra_id_(\d)>", example.prompt))
+            places = dict(re.findall(r"<extra_id_(\d)>([^<]+)", example.answer))
+            for name, index in names.items():
+                assert place_in(example.prompt, name.strip()) == places[index]
+                checked += 1
+        elif example.task == "where":
+            (name,) = re.findall(r"Where is the ([^?]+)\?", example.prompt)
+            assert place_in(example.prompt, name) == example.answer
+            checked += 1
+        elif example.task == "instructed" and "Where is it?" in example.prompt:
+            step = re.search(
+                r": (?:[a-z]+ )+?(?:a|the) ([a-z]+ [a-z]+)(?: next to| \n)", example.prompt
+            )
+            assert step is not None, example
+            assert place_in(example.prompt, step[1]) == example.answer
+            checked += 1
+    assert checked > 1000
+
+
+def test_yes_and_no_are_balanced(examples) -> None:
+    answers = [e.answer for e in examples if e.task == "exists" and e.prompt.count("You see") > 3]
+    share = answers.count("yes") / len(answers)
+    assert 0.35 < share < 0.65
+
+
+def test_a_french_name_agrees_in_gender() -> None:
+    nouns = {noun.english: noun for noun in vocabulary.NOUNS}
+    colours = {colour.english: colour for colour in vocabulary.COLOURS}
+    phrase = vocabulary.noun_phrase
+    assert phrase(nouns["ball"], colours["green"], "french") == "une balle verte"
+    assert phrase(nouns["bed"], colours["white"], "french", "the") == "le lit blanc"
+    assert phrase(nouns["tree"], colours["blue"], "french", "the") == "l'arbre bleu"
+
+
+def test_muon_steps_are_orthogonal() -> None:
+    matrix = torch.nn.Parameter(torch.zeros(8, 24))
+    matrix.grad = torch.randn(8, 24, generator=torch.Generator().manual_seed(0))
+    Muon([matrix], lr=1.0).step()
+    singular = torch.linalg.svdvals(matrix.detach())
+    assert singular.min() > 0.5
+    assert singular.max() < 1.5
+
+
+def test_a_resumed_pretraining_ends_in_the_same_bytes(tmp_path) -> None:
+    whole = Pretraining(SHORT)
+    losses = [whole.step() for _ in range(6)]
+    first = Pretraining(SHORT)
+    for _ in range(3):
+        first.step()
+    first.save(tmp_path)
+    second = Pretraining(SHORT)
+    second.load(tmp_path, first.steps, first.examples)
+    assert [second.step() for _ in range(3)] == losses[3:]
+    assert second.examples == whole.examples
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+
+
+def test_the_command_writes_rows_curve_and_a_model(tmp_path) -> None:
+    command = ["pretrain", "--out", str(tmp_path / "out")]
+    for option in ("steps=6", "batch_tokens=128", "validation_questions=2"):
+        command += ["--set", option]
+    outcome = CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert outcome.exit_code == 0, outcome.output
+    rows = (tmp_path / "out" / "validation.csv").read_text().splitlines()
+    assert len(rows) > 20
+    model = T5ForConditionalGeneration.from_pretrained(tmp_path / "out" / "model")
+    assert model.dtype == torch.float16
+    assert (tmp_path / "out" / "pretraining.png").stat().st_size > 1000
+    refused = CliRunner().invoke(cli, [*command, "--set", "seed=1"])
+    assert refused.exit_code == 2
+    assert "seed = 0" in refused.output
+    unknown = CliRunner().invoke(cli, ["pretrain", "--set", "speed=1", "--out", str(tmp_path)])
+    assert unknown.exit_code == 2
+    assert "speed" in unknown.output
