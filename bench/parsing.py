@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecordError(path, f"cannot be read as JSON ({error})") from error
     if not isinstance(value, dict):
         raise RecordError(path, f"holds a {type(value).__name__}, expected an object")
@@ -47,7 +49,8 @@ def read_rows(path: Path, types: Mapping[str, type], required: bool = True) -> p
         path: The file.
         types: Type of each column that must be there; bool is written 0 or 1. Columns beyond these
             are floats, where an empty cell is NaN.
-        required: Whether the file must exist; if not, an absent one reads as no rows.
+        required: Whether the file is finished. If not, another process may be writing it: it
+            may be absent, and a last line without its end is left out.
 
     Returns:
         One row per row of the file, columns in the file's order.
@@ -58,8 +61,12 @@ def read_rows(path: Path, types: Mapping[str, type], required: bool = True) -> p
     if not required and not path.exists():
         return empty_rows(types)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = list(csv.reader(file, strict=True)) or [[]]
+        text = path.read_bytes().decode()
+        if not required:
+            text = text[: text.rfind("\n") + 1]
+            if not text:
+                return empty_rows(types)
+        header, *rows = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordError(path, f"cannot be read as CSV ({error})") from error
     absent = [name for name in types if name not in header]
@@ -95,8 +102,12 @@ def _value(path: Path, row: int, column: str, text: str, kind: type | None) -> A
         value = kind(text)
         if kind is float and not math.isfinite(value):
             raise ValueError(text)
+        if kind is int and not -(2**63) <= value < 2**63:
+            raise ValueError(text)
     except (KeyError, ValueError) as error:
         expected = {bool: "0 or 1", int: "a whole number", float: "a finite number"}
-        problem = f"{column} is {text!r}, expected {expected.get(kind or object, 'a number')}"
+        problem = (
+            f"{column} is {reprlib.repr(text)}, expected {expected.get(kind or object, 'a number')}"
+        )
         raise RecordError(path, problem, row=row) from error
     return value

@@ -18,10 +18,9 @@ from typing import Any
 
 import pandas as pd
 
+from bench.manifest import read_manifest
 from bench.parsing import RecordError, empty_rows, read_json, read_rows
 
-MANIFEST_FORMAT = 1
-STATES = ("running", "trained", "complete", "failed")
 ENDED = ("trained", "complete")  # training reached its budget
 MISSING = "missing"
 
@@ -58,16 +57,6 @@ _CONFIG_TYPES: tuple[tuple[str, str, type], ...] = (
     ("train", "steps", int),
     ("evaluation", "episodes", int),
 )
-_MANIFEST_TYPES: Mapping[str, type] = {
-    "format": int,
-    "profile": str,
-    "label": str,
-    "seed": int,
-    "state": str,
-    "learns": bool,
-    "steps": int,
-}
-
 
 AGENT_ORDER = (
     "gflan-t5",
@@ -210,15 +199,7 @@ def _read_run(directory: Path) -> Run:
     path = directory / "manifest.json"
     if not path.exists():
         return Run(agent, agent, int(number), directory, state=MISSING, learns=False)
-    manifest = read_json(path)
-    for key, kind in _MANIFEST_TYPES.items():
-        # type(), not isinstance(): True is an int
-        if type(manifest.get(key)) is not kind:
-            raise RecordError(path, f"{key!r} is {manifest.get(key)!r}, expected {kind.__name__}")
-    if manifest["format"] != MANIFEST_FORMAT:
-        raise RecordError(path, f"format {manifest['format']} is not {MANIFEST_FORMAT}")
-    if manifest["state"] not in STATES:
-        raise RecordError(path, f"state {manifest['state']!r} is none of {', '.join(STATES)}")
+    manifest = read_manifest(path)
     if manifest["seed"] != int(number):
         raise RecordError(path, f"seed {manifest['seed']} is not that of its directory")
     ended = manifest["state"] in ENDED
@@ -227,6 +208,8 @@ def _read_run(directory: Path) -> Run:
         rows = read_rows(rows_path, EVALUATION_TYPES)
         if not (rows["split"] == rows_path.stem).all():
             raise RecordError(rows_path, f"holds rows of a split other than {rows_path.stem!r}")
+        if not rows["episode_seed"].is_unique:
+            raise RecordError(rows_path, "holds a test episode twice")
         evaluation[rows_path.stem] = rows
     return Run(
         agent,

@@ -61,15 +61,17 @@ def test_rows_grow_and_are_cut_back(tmp_path):
     rows = RowFile(tmp_path / "rows.csv")
     assert (rows.size, rows.header()) == (0, [])
     rows.append([("a", "b"), (1, True)])
-    size = rows.size
+    mark = rows.mark()
     rows.append([(0.1, False)])
     assert rows.path.read_text() == "a,b\n1,1\n0.1,0\n"
-    rows.truncate(size)
+    rows.cut_back(mark)
     assert rows.path.read_text() == "a,b\n1,1\n"
     assert rows.header() == ["a", "b"]
-    with pytest.raises(CheckpointError, match="shorter"):
-        rows.truncate(size + 1)
-    rows.truncate(0)
+    for edited in ("a,b\n1,0\n", "a,b\n"):
+        rows.path.write_text(edited)
+        with pytest.raises(CheckpointError, match=r"rows\.csv has changed"):
+            rows.cut_back(mark)
+    rows.clear()
     assert not rows.path.exists()
 
 
@@ -98,7 +100,7 @@ def test_checkpoints_keep_the_newest_and_the_one_before(store):
     latest = store.latest()
     assert (latest.steps, latest.state) == (11, {"n": 11})
     assert (latest.agent_directory / "weights").read_text() == "11"
-    store.keep(1)
+    store.keep_newest()
     assert saved(store) == ["steps-11"]
 
 
