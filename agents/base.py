@@ -36,7 +36,7 @@ def speaking_for(who: str) -> Iterator[None]:
     except AgentError as error:
         raise AgentError(f"{who}: {error}") from error
     except (Exception, SystemExit) as error:
-        raise AgentError(f"{who}: {type(error).__name__}: {error}") from error
+        raise AgentError(f"{who}: {type(error).__name__}: {error}".rstrip(": ")) from error
 
 
 @dataclass(frozen=True)

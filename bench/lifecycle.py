@@ -22,9 +22,8 @@ from bench.checkpoint import CheckpointError
 from bench.config import ConfigError, RunConfig, config_hash, validated
 from bench.evaluate import TestEpisode, evaluate
 from bench.interruption import Interrupted, StopSignal
-from bench.manifest import label_problem
 from bench.one_line_errors import in_one_line
-from bench.parsing import RecordError
+from bench.parsing import RecordError, name_problem
 from bench.progress import RunProgress
 from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS
 from bench.run import RunDirectory, RunError, split_records
@@ -206,11 +205,11 @@ def _identity(agent: Agent, config: RunConfig) -> dict[str, Any]:
     with speaking_for(f"agent {config.agent!r}, identity()"):
         said: dict[str, Any] = {"label": config.agent, "model": {}, **agent.identity()}
         said = json.loads(json.dumps(said, allow_nan=False))
-        problem = label_problem(said["label"])
-        if problem is None and not isinstance(said["model"], dict):
-            problem = f"model is {said['model']!r}, expected a mapping"
+        problem = name_problem(said["label"])
         if problem is not None:
-            raise AgentError(problem)
+            raise AgentError(f"label {problem}")
+        if not isinstance(said["model"], dict):
+            raise AgentError(f"model is {said['model']!r}, expected a mapping")
     return said
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from bench.parsing import RecordError, read_json
+from bench.parsing import RecordError, name_problem, read_json
 
 MANIFEST_FORMAT = 1
 State = Literal["running", "trained", "complete", "failed"]
@@ -26,24 +25,6 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "seeds": (dict,),
     "wall_seconds": (dict,),
 }
-_LABEL = re.compile(r"[^\W_][\w (),.:;+*/=@~%-]{0,79}")
-
-
-def label_problem(label: object) -> str | None:
-    """Says why a text cannot be an agent's label, which stands in Markdown, LaTeX and figures.
-
-    Args:
-        label: What the agent or the manifest says.
-
-    Returns:
-        One phrase, or None if it can.
-    """
-    if isinstance(label, str) and _LABEL.fullmatch(label):
-        return None
-    return (
-        f"label is {label!r}, expected at most 80 letters, digits, spaces and ( ) , . : ; + * / "
-        "= @ ~ % - _, a letter or digit first"
-    )
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -62,9 +43,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if manifest["state"] not in get_args(State):
         known = ", ".join(get_args(State))
         raise RecordError(path, f"state {manifest['state']!r} is none of {known}")
-    problem = label_problem(manifest["label"])
-    if problem is not None:
-        raise RecordError(path, problem)
+    for key in ("label", "profile"):
+        problem = name_problem(manifest[key])
+        if problem is not None:
+            raise RecordError(path, f"{key!r} {problem}")
     for phase in ("train", "evaluate"):
         if type(manifest["wall_seconds"].get(phase)) not in (int, float):
             raise RecordError(path, f"wall_seconds.{phase} is not a number")

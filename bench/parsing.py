@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 import pandas as pd
 
 _REMEDY = "restore the file, or delete its run directory and run it again with `glam reproduce`"
+
+
+_NAME = re.compile(r"[^\W_][\w (),.:;+*/=@~%-]{0,79}")
 
 
 class RecordError(ValueError):
@@ -25,6 +29,23 @@ class RecordError(ValueError):
         """Compose the one-line message; `row` is the line of the file, the header being line 1."""
         place = f"{path}, row {row}" if row is not None else f"{path}"
         super().__init__(f"{place}: {problem}; {remedy}")
+
+
+def name_problem(name: object) -> str | None:
+    """Says why a text cannot be a name, which stands in Markdown, HTML, LaTeX and figures.
+
+    Args:
+        name: The label of an agent, the name of a profile, of a split, of a task kind.
+
+    Returns:
+        One phrase, or None if it can.
+    """
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return None
+    return (
+        f"is {name!r}, expected at most 80 letters, digits, spaces and ( ) , . : ; + * / = @ ~ % "
+        "- _, a letter or digit first"
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

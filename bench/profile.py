@@ -28,6 +28,7 @@ from bench.config import (
     nearest,
     validated,
 )
+from bench.parsing import name_problem
 from envs import SPLITS
 
 PROFILES = Path(__file__).parent / "profiles"
@@ -151,6 +152,9 @@ def load_profile(
         raise ConfigError(f"agents: {path.name} names none; add some, or --agent NAME")
     if "name" in values:
         raise ConfigError(f"name: a profile is named after its file, {path.name}")
+    problem = name_problem(path.stem)
+    if problem is not None:
+        raise ConfigError(f"a profile is named after its file, whose name {problem}")
     profile = validated(Profile, {"name": path.stem, **values})
     for name in profile.agents:
         if not _AGENT_NAME.fullmatch(name):
