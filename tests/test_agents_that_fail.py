@@ -7,7 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from run_files import quiet, run_in_process, small_config
-from test_agents import LEARNERS, build, environments
+from test_agents import build, environments
 
 from agents import AgentError, sample_actions
 from bench.cli import cli
@@ -127,7 +127,7 @@ def test_a_failed_evaluation_keeps_the_rows_that_were_there(tmp_path):
     assert run.evaluation("english-goto").read_bytes() == rows
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", ["gflan-t5", "drrn", "symbolic-ppo"])
 def test_weights_that_became_nan_are_noticed_in_training_and_in_test(name):
     agent, envs = build(name), environments()
     modules = [v for v in vars(agent).values() if isinstance(v, torch.nn.Module)]

@@ -160,6 +160,11 @@ def test_reproduce_goes_on_past_failures_reports_them_and_skips_what_is_done(wit
         (row,) = [row for row in rows if row.lower().startswith(f"| {name} |")]
         assert "failed" in row
 
+    alone = ("--profile", "mixed.yaml", "--agent", "tabular", "--out", "alone")
+    assert invoke("train", *alone).exit_code == 0
+    expected = result_bytes(folder / "alone" / "mixed" / "tabular" / "seed-0")
+    assert result_bytes(runs / "tabular" / "seed-0") == expected  # two processes at a time, or one
+
     before = {p: p.stat().st_mtime_ns for p in (runs / "tabular").rglob("*")}
     chosen = ("--agent", "tabular", "--agent", "random", "--no-report")
     result = invoke("reproduce", "--profile", "mixed.yaml", *chosen)

@@ -64,10 +64,10 @@ def left_over(run: RunDirectory) -> list[Path]:
     return [path for path in run.path.rglob("*") if "writing" in path.name]
 
 
-@pytest.mark.parametrize("moment", range(12))
+@pytest.mark.parametrize("moment", range(8))
 def test_a_kill_before_any_change_of_a_file_loses_nothing(whole, tmp_path, moment):
     config, expected, changes = whole
-    last = random.Random(moment).randint(1 + moment * changes // 12, (moment + 1) * changes // 12)
+    last = random.Random(moment).randint(1 + moment * changes // 8, (moment + 1) * changes // 8)
 
     def kill(n):
         if n == last:
@@ -79,10 +79,10 @@ def test_a_kill_before_any_change_of_a_file_loses_nothing(whole, tmp_path, momen
     assert left_over(run) == []
 
 
-@pytest.mark.parametrize("moment", range(6))
+@pytest.mark.parametrize("moment", range(4))
 def test_a_disk_that_is_full_from_some_moment_on_loses_nothing(whole, tmp_path, moment):
     config, expected, changes = whole
-    first = random.Random(moment).randint(2 + moment * changes // 6, (moment + 1) * changes // 6)
+    first = random.Random(moment).randint(2 + moment * changes // 4, (moment + 1) * changes // 4)
 
     def refuse(n):
         if n >= first:
