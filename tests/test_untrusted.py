@@ -117,7 +117,8 @@ def test_a_damaged_model_folder_is_one_line(model_folder, tmp_path, name, damage
 def test_a_tokenizer_without_a_pad_token_is_refused(model_folder, tmp_path):
     folder = copied(model_folder[0], tmp_path / "padless")
     path = folder / "tokenizer_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": None}))
+    lacks = {"pad_token": None, "eos_token": None}
+    path.write_text(json.dumps(json.loads(path.read_text()) | lacks))
     with pytest.raises(AgentError, match="no pad token"):
         opened(folder)
 
