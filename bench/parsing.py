@@ -10,9 +10,10 @@ import re
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 _REMEDY = "restore the file, or delete its run directory and run it again with `glam reproduce`"
 
@@ -79,6 +80,8 @@ def read_rows(path: Path, types: Mapping[str, type], required: bool = True) -> p
     Raises:
         RecordError: If the file is absent though required, or malformed.
     """
+    import pandas as pd  # a run reads JSON here and should not wait for it
+
     if not required and not path.exists():
         return empty_rows(types)
     try:
@@ -110,6 +113,8 @@ def read_rows(path: Path, types: Mapping[str, type], required: bool = True) -> p
 
 def empty_rows(types: Mapping[str, type]) -> pd.DataFrame:
     """No rows, under typed columns."""
+    import pandas as pd
+
     return pd.DataFrame({name: pd.Series([], dtype=kind) for name, kind in types.items()})
 
 
