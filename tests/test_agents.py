@@ -92,7 +92,7 @@ def test_acts_on_every_kind_of_split_and_always_the_same(name: str, split: str) 
     assert played(agent, split) == played(agent, split)
 
 
-@pytest.mark.parametrize("name", registered())
+@pytest.mark.parametrize("name", ["gflan-t5", "npae-flan-t5", "drrn", "symbolic-ppo", "bot"])
 def test_acts_alone_as_beside_others(name: str) -> None:
     agent = build(name)
     envs = [TextEnv() for _ in range(9)]
