@@ -6,7 +6,7 @@ GLAM := .venv/bin/glam
 JOBS ?=
 INSTALLED := .venv/.installed
 
-.PHONY: install reproduce reference report smoke test test-slow lint format bench clean
+.PHONY: install reproduce reference report smoke test test-slow soak lint format bench clean
 
 install: $(INSTALLED)
 
@@ -38,6 +38,11 @@ test: install
 # Minutes of learning: every learning agent must clearly beat Random on a tiny task.
 test-slow: install
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m slow
+
+# Random kills over all agents of the smoke profile; goes on where it was stopped.
+# More: make soak SOAK="--minutes 60 --kills 2000"
+soak: install
+	OMP_NUM_THREADS=1 .venv/bin/python tests/soak.py $(SOAK)
 
 # Timings as ratios to a plain reference in the same run; nothing is asserted.
 bench: install

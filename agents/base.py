@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,25 @@ from envs.vector import VectorEnv
 
 
 class AgentError(ValueError):
-    """An agent that cannot be found, built or loaded; the message says what to do."""
+    """An agent that cannot be found, built or gone on with; the message says what to do."""
+
+
+@contextmanager
+def speaking_for(who: str) -> Iterator[None]:
+    """Names the agent in whatever its code raises, were it to end the process.
+
+    Args:
+        who: The agent and what it was doing, such as ``"agent 'drrn', update 3"``.
+
+    Raises:
+        AgentError: In place of any other exception.
+    """
+    try:
+        yield
+    except AgentError as error:
+        raise AgentError(f"{who}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise AgentError(f"{who}: {type(error).__name__}: {error}".rstrip(": ")) from error
 
 
 @dataclass(frozen=True)
@@ -151,8 +170,16 @@ def sample_actions(
 
     Returns:
         (batch,) action indices, by inversion of the cumulative distribution.
+
+    Raises:
+        AgentError: If a row is no distribution, as where a network's weights have become NaN.
     """
     cumulative = np.cumsum(np.asarray(probabilities, np.float64), axis=1)
+    wrong = ~(np.isfinite(cumulative[:, -1]) & (cumulative[:, -1] > 0))
+    if wrong.any():
+        raise AgentError(
+            f"the policy is no distribution: {list(map(float, probabilities[wrong][0]))}"
+        )
     draws = np.array([observation.draw for observation in observations])
     chosen = (cumulative <= draws[:, None] * cumulative[:, -1:]).sum(axis=1)
     return np.asarray(np.minimum(chosen, cumulative.shape[1] - 1), np.int64)

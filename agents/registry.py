@@ -46,10 +46,9 @@ class AgentEntry:
                 module = _import_file(Path(module_name))
             else:
                 module = importlib.import_module(module_name)
-        except (ImportError, OSError, SyntaxError) as error:
-            raise AgentError(
-                f"agent {self.name!r}: cannot import {module_name}: {error}"
-            ) from error
+        except (Exception, SystemExit) as error:  # a stranger's code runs
+            problem = f"cannot import {module_name}: {type(error).__name__}: {error}"
+            raise AgentError(f"agent {self.name!r}: {problem}") from error
         found = getattr(module, class_name, None)
         if not isinstance(found, type):
             raise AgentError(f"agent {self.name!r}: {module_name} has no class {class_name!r}")
@@ -145,6 +144,12 @@ def registered() -> dict[str, AgentEntry]:
     return entries
 
 
+def is_file(name: str) -> bool:
+    """Whether a name is a ``path/to/file.py:Class``."""
+    path, colon, _ = name.rpartition(":")
+    return bool(colon) and path.endswith(".py")
+
+
 def find(name: str) -> AgentEntry:
     """Looks an agent up by name or by ``path/to/file.py:Class``.
 
@@ -157,8 +162,8 @@ def find(name: str) -> AgentEntry:
     Raises:
         AgentError: If there is none, naming the nearest.
     """
-    path, colon, class_name = name.rpartition(":")
-    if colon and path.endswith(".py"):
+    if is_file(name):
+        path, _, class_name = name.rpartition(":")
         if not Path(path).is_file():
             raise AgentError(f"no file {path!r} to take the agent {class_name!r} from")
         return AgentEntry(class_name.lower(), name, f"from {path}")

@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+_SUFFIX = ".writing"
+
 
 def write_text(path: Path, text: str) -> None:
     """Puts a UTF-8 file in place; see :func:`write_bytes`."""
@@ -24,7 +26,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OSError: If it cannot be written; the old file is untouched.
     """
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(_SUFFIX, f".{path.name}.", path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), 0o644)  # mkstemp's files are private
@@ -36,6 +38,17 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.unlink(temporary)
         raise
     sync(path.parent)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Removes what killed processes were writing; no other process may be writing there.
+
+    Args:
+        directory: A directory, with all that is in it; it need not exist.
+    """
+    for path in directory.rglob(f".*{_SUFFIX}"):
+        if path.is_file():
+            path.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

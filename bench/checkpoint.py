@@ -57,9 +57,10 @@ class CheckpointStore:
             directory: The run's ``checkpoint/``.
         """
         self.directory = directory
+        self._newest_whole: Path | None = None
 
     def save(self, steps: int, state: Mapping[str, Any], save: Callable[[Path], None]) -> None:
-        """Writes a checkpoint, then removes all but it and the one before.
+        """Writes a checkpoint, then removes all but it and the whole one before.
 
         Args:
             steps: Environment steps taken.
@@ -92,7 +93,8 @@ class CheckpointStore:
             shutil.rmtree(final)
         os.rename(fresh, final)
         atomic.sync(self.directory)
-        self.keep(2)
+        self._remove_all_but(final, self._newest_whole)
+        self._newest_whole = final
 
     def latest(self) -> Checkpoint | None:
         """Reads the newest whole checkpoint, with a warning for every damaged one passed over.
@@ -106,7 +108,9 @@ class CheckpointStore:
         newest_first = self._saved()
         for directory in newest_first:
             try:
-                return _checked(directory)
+                checkpoint = _checked(directory)
+                self._newest_whole = directory
+                return checkpoint
             except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 damage = f"checkpoint {directory} is damaged ({error})"
                 _log.warning("%s; falling back to the one before", damage)
@@ -114,14 +118,14 @@ class CheckpointStore:
             raise CheckpointError(f"no whole checkpoint is left: {damage}")
         return None
 
-    def keep(self, count: int) -> None:
-        """Removes all but the newest.
+    def keep_newest(self) -> None:
+        """Removes all but the newest whole one."""
+        self._remove_all_but(self._newest_whole)
 
-        Args:
-            count: How many to keep.
-        """
-        for directory in self._saved()[count:]:
-            shutil.rmtree(directory)
+    def _remove_all_but(self, *kept: Path | None) -> None:
+        for directory in self._saved():
+            if directory not in kept:
+                shutil.rmtree(directory)
 
     def _saved(self) -> list[Path]:
         found = [path for path in self.directory.glob("steps-*") if path.name[6:].isdecimal()]
@@ -137,8 +141,9 @@ def _checked(directory: Path) -> Checkpoint:
             raise ValueError(f"{name} is missing")
         if recorded["files"].get(name) != _sha256(found[name]):
             raise ValueError(f"{name} is not what was saved")
-    state = json.loads((directory / _STATE).read_text())
-    return Checkpoint(directory, int(recorded["steps"]), state)
+    if directory.name != f"steps-{recorded['steps']}":
+        raise ValueError(f"it was saved after {recorded['steps']} steps")
+    return Checkpoint(directory, recorded["steps"], json.loads((directory / _STATE).read_text()))
 
 
 def _files(directory: Path) -> list[Path]:

@@ -219,10 +219,18 @@ def pretrain(model: str, out: Path, overrides: tuple[str, ...], threads: int) ->
 )
 @click.option(
     "--episodes",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1_000_000),
     help="Test episodes per split, for this run from now on.",
 )
-def evaluate(run: Path, splits: tuple[str, ...], episodes: int | None) -> None:
+@click.option(
+    "--agent",
+    "agent_file",
+    metavar="FILE.py:CLASS",
+    help="The run's own agent, where it is code in a file; such code runs only when named.",
+)
+def evaluate(
+    run: Path, splits: tuple[str, ...], episodes: int | None, agent_file: str | None
+) -> None:
     """Test a trained run again, or on further splits.
 
     RUN is the run's directory, such as runs/laptop/drrn/seed-0.
@@ -235,7 +243,7 @@ def evaluate(run: Path, splits: tuple[str, ...], episodes: int | None) -> None:
     for name in splits:
         if name not in SPLITS:
             raise ConfigError(f"unknown split {name!r}{nearest(name, SPLITS)}")
-    evaluate_run(RunDirectory(run), _console(), splits, episodes)
+    evaluate_run(RunDirectory(run), _console(), splits, episodes, agent_file)
 
 
 @cli.command()

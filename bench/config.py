@@ -78,12 +78,13 @@ def _known_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _known_device(name: str) -> str:
-    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", name):
         raise ValueError(f"must be cpu, cuda, cuda:<n> or mps, got {name!r}")
     return name
 
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Few = Annotated[int, Field(ge=1, le=10_000)]  # each costs memory at once
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Device = Annotated[str, AfterValidator(_known_device)]
 _TaskKinds = Annotated[
@@ -107,10 +108,10 @@ class EnvironmentConfig:
     """
 
     level: Annotated[str, AfterValidator(_known_level)] = "MixedTrainLocal"
-    room_size: int = 8
+    room_size: Annotated[int, Field(le=100)] = 8
     num_distractors: int = 8
     task_kinds: _TaskKinds = TASK_KINDS
-    history: int = 3
+    history: Annotated[int, Field(le=1000)] = 3
     n_actions: int = 6
 
     def build(self, level: str | None = None, view: LanguageView = ENGLISH) -> TextEnv:
@@ -148,7 +149,7 @@ class TrainConfig:
     """
 
     steps: Count = 1_500_000
-    n_envs: Count = 32
+    n_envs: Few = 32
     checkpoint_every: Count = 50_000
 
 
@@ -163,8 +164,8 @@ class EvaluationConfig:
     """
 
     splits: _Splits = ARTICLE_SPLITS
-    episodes: Count = 1000
-    n_envs: Count = 32
+    episodes: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    n_envs: Few = 32
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ class RunConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     agent_options: Mapping[str, Any] = field(default_factory=dict)
     device: Device = "cpu"
-    threads: Count = 1
+    threads: Few = 1
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON values."""
@@ -265,7 +266,8 @@ def validated(cls: type[_Dataclass], values: object, path: str = "") -> _Datacla
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join([*([path] if path else []), *map(str, first["loc"])]) or "the config"
-        message = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+        message = first["msg"].removeprefix("Value error, ")
+        message = message.replace("Input should", "must").replace("Value should", "must")
         given = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
         raise ConfigError(f"{name}: {message}{given}") from error
 
@@ -287,6 +289,8 @@ def _refuse_unknown(cls: type, values: object, path: str) -> None:
 def _refuse_other_than_json(value: object, path: str) -> None:
     if isinstance(value, Mapping):
         for key, inner in value.items():
+            if not isinstance(key, str):
+                raise ConfigError(f"{path or 'the config'}: an option's name is text, got {key!r}")
             _refuse_other_than_json(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list | tuple):
         for inner in value:

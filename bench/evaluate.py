@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.base import Agent, AgentError
+from agents.base import Agent, AgentError, speaking_for
 from bench.config import RunConfig
 from bench.row_file import Cell
 from envs import LEVELS, SPLITS, Observation, Split, TextEnv, evaluation_seeds
@@ -112,21 +112,24 @@ def evaluate(
         The episodes in the order of their seeds.
 
     Raises:
-        AgentError: If the agent returns anything but one valid action for each observation.
+        AgentError: If the agent raises, or returns anything but one valid action for each
+            observation; names the agent and the split.
     """
     split = SPLITS[split_name]
     seeds = evaluation_seeds(config.evaluation.episodes)
     waiting = iter(seeds)
     n_envs = min(config.evaluation.n_envs, len(seeds))
+    who = f"agent {config.agent!r}, split {split_name!r}"
     envs = [config.environment.build(split.level, split.view) for _ in range(n_envs)]
     finished: dict[int, TestEpisode] = {}
     try:
         slots = [_start(env, seed, config.seed) for env, seed in zip(envs, waiting, strict=False)]
         while slots:
-            if agent.privileged:
-                agent.attach([slot.env for slot in slots])
-            chosen = agent.act([slot.observation for slot in slots])
-            actions = _checked(chosen, len(slots), config, split_name)
+            with speaking_for(who):
+                if agent.privileged:
+                    agent.attach([slot.env for slot in slots])
+                chosen = np.asarray(agent.act([slot.observation for slot in slots]))
+            actions = _checked(chosen, len(slots), config.environment.n_actions, who)
             still: list[_Slot] = []
             for slot, action in zip(slots, actions.tolist(), strict=True):
                 episode = slot.perform(action)
@@ -151,14 +154,12 @@ def _start(env: TextEnv, seed: int, run_seed: int) -> _Slot:
     return _Slot(env, seed, observation)
 
 
-def _checked(chosen: object, count: int, config: RunConfig, split: str) -> NDArray[np.integer]:
-    actions = np.asarray(chosen)
-    where = f"agent {config.agent!r}, split {split!r}: act returned"
+def _checked(actions: NDArray[Any], count: int, n_actions: int, who: str) -> NDArray[np.integer]:
+    where = f"{who}: act returned"
     if actions.shape != (count,):
         raise AgentError(f"{where} shape {actions.shape} for {count} observations")
     if not np.issubdtype(actions.dtype, np.integer):
         raise AgentError(f"{where} {actions.dtype}, not integers")
-    n_actions = config.environment.n_actions
     if actions.min() < 0 or actions.max() >= n_actions:
         odd = int(actions[(actions < 0) | (actions >= n_actions)][0])
         raise AgentError(f"{where} action {odd}, outside 0 to {n_actions - 1}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,23 +16,25 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from agents.base import Agent, AgentContext, AgentError
-from agents.registry import find
+from agents.base import Agent, AgentContext, AgentError, speaking_for
+from agents.registry import find, is_file
 from bench.checkpoint import CheckpointError
 from bench.config import ConfigError, RunConfig, config_hash, validated
 from bench.evaluate import TestEpisode, evaluate
 from bench.interruption import Interrupted, StopSignal
+from bench.one_line_errors import in_one_line
+from bench.parsing import RecordError, name_problem
 from bench.progress import RunProgress
 from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS
 from bench.run import RunDirectory, RunError, split_records
 from bench.run_log import logging_to
-from bench.train import train
+from bench.train import load_agent, train
 from envs import SPLITS
 
 log = logging.getLogger("glam")
 
 _FRESH = "--force-new moves it aside and starts afresh"
-_EXPECTED = (AgentError, CheckpointError, ConfigError, OSError, RunError)
+_EXPECTED = (AgentError, CheckpointError, ConfigError, OSError, RecordError, RunError)
 
 
 class RunFailed(Exception):
@@ -62,7 +66,8 @@ def build_agent(config: RunConfig) -> Agent:
         n_actions=config.environment.n_actions,
         history=config.environment.history,
     )
-    return agent_class(options, context)
+    with speaking_for(f"agent {config.agent!r}, building it"):
+        return agent_class(options, context)
 
 
 def check_device(device: str) -> None:
@@ -118,18 +123,22 @@ def perform(
         obstacle = run.obstacle(config, identity["model"])
         if obstacle is not None:
             raise RunError(f"{obstacle}; {_FRESH}")
-        if run.manifest() is None:
+        if not run.begun:
             run.create(config, identity, agent.learns)
         with logging_to(run.log, console):
             if aside is not None:
-                log.info("moved the old run to %s", aside)
+                log.warning("moved the old run to %s", aside)
             sitting = _Sitting(agent, config, run, console)
             sitting.guard(lambda: sitting.go_on(test))
     return run
 
 
 def evaluate_run(
-    run: RunDirectory, console: Console, splits: Iterable[str] = (), episodes: int | None = None
+    run: RunDirectory,
+    console: Console,
+    splits: Iterable[str] = (),
+    episodes: int | None = None,
+    agent_file: str | None = None,
 ) -> None:
     """Evaluates a trained run again, or on further splits.
 
@@ -138,13 +147,20 @@ def evaluate_run(
         console: Where progress is shown.
         splits: Splits to play; by default those of its config.
         episodes: Another number of test episodes; then all splits of its config are played.
+        agent_file: The ``path/to/file.py:Class`` of the run's agent, if it is one: a directory of
+            records alone must not decide which code is run.
 
     Raises:
-        RunError: If it is not trained, or another process works in it.
+        RunError: If it is not trained, another process works in it, or its agent is a file that
+            was not named.
         RunFailed: If the evaluation ended with an error.
         Interrupted: If a signal stopped it.
     """
     config = run.config()
+    if is_file(config.entry) and config.entry != agent_file:
+        raise RunError(
+            f"{run.path} was made by code in a file; to run it, add --agent {config.entry}"
+        )
     agent = build_agent(config)
     wanted = replace(
         config,
@@ -168,10 +184,8 @@ def evaluate_run(
             splits={**manifest["splits"], **split_records(asked)},
         )
         with logging_to(run.log, console):
-            for name in asked:
-                run.evaluation(name).unlink(missing_ok=True)
             sitting = _Sitting(agent, wanted, run, console)
-            sitting.guard(lambda: sitting.go_on(test=True, further=asked))
+            sitting.guard(lambda: sitting.go_on(test=True, again=asked))
 
 
 def record_failure(run: RunDirectory, problem: str) -> None:
@@ -188,11 +202,14 @@ def record_failure(run: RunDirectory, problem: str) -> None:
 
 
 def _identity(agent: Agent, config: RunConfig) -> dict[str, Any]:
-    said: dict[str, Any] = {"label": config.agent, "model": {}, **agent.identity()}
-    try:
+    with speaking_for(f"agent {config.agent!r}, identity()"):
+        said: dict[str, Any] = {"label": config.agent, "model": {}, **agent.identity()}
         said = json.loads(json.dumps(said, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise AgentError(f"agent {config.agent!r}: identity() is not JSON: {error}") from error
+        problem = name_problem(said["label"])
+        if problem is not None:
+            raise AgentError(f"label {problem}")
+        if not isinstance(said["model"], dict):
+            raise AgentError(f"model is {said['model']!r}, expected a mapping")
     return said
 
 
@@ -218,7 +235,9 @@ class _Sitting:
             problem = (
                 str(error) if isinstance(error, _EXPECTED) else f"{type(error).__name__}: {error}"
             )
-            problem = " ".join(problem.split())
+            problem = in_one_line(problem)
+            if os.strerror(errno.ENOSPC) in problem:
+                problem = f"{problem}; free some on the disk of {self.run.path}, then run it again"
             if isinstance(error, CheckpointError):
                 problem = f"{problem}; {_FRESH}"
             log.error("failed: %s", problem, exc_info=error)
@@ -226,14 +245,14 @@ class _Sitting:
             name = f"{self.config.agent} seed {self.config.seed}"
             raise RunFailed(f"{name} failed: {problem} (see {self.run.log})") from error
 
-    def go_on(self, test: bool, further: Iterable[str] = ()) -> None:
-        """Trains if that has not ended, then plays what has no rows yet."""
+    def go_on(self, test: bool, again: Collection[str] = ()) -> None:
+        """Trains if that has not ended, then plays what has no rows yet and what is asked again."""
         if self.run.state() not in ("trained", "complete"):
             self._train()
         elif self.agent.learns:
             self._load_trained()
         if test:
-            self._test((*self.config.evaluation.splits, *further))
+            self._test(again)
 
     def _train(self) -> None:
         run = self.run
@@ -244,7 +263,7 @@ class _Sitting:
                 steps = train(self.agent, self.config, run, progress, self.stop.check)
         else:
             for rows, columns in ((run.metrics, METRIC_COLUMNS), (run.episodes, EPISODE_COLUMNS)):
-                rows.truncate(0)
+                rows.clear()
                 rows.append([columns])
         run.update_manifest("trained", steps=steps)
 
@@ -252,14 +271,14 @@ class _Sitting:
         checkpoint = self.run.checkpoints.latest()
         if checkpoint is None:
             raise CheckpointError(f"{self.run.path} is trained but has no checkpoint")
-        self.agent.load(checkpoint.agent_directory)
+        load_agent(self.agent, self.config, checkpoint)
 
-    def _test(self, splits: Iterable[str]) -> None:
-        """Rows are put in place a whole split at a time; those that are there stay."""
-        for name in dict.fromkeys(splits):
-            if self.run.evaluation(name).exists():
+    def _test(self, again: Collection[str]) -> None:
+        """Rows are put in place a whole split at a time; earlier ones stay until then."""
+        count = self.config.evaluation.episodes
+        for name in dict.fromkeys((*self.config.evaluation.splits, *again)):
+            if name not in again and self.run.tested(name, count):
                 continue
-            count = self.config.evaluation.episodes
             with self._phase(f"test {name}", "evaluate", count, "episodes") as progress:
 
                 def ended(

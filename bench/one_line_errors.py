@@ -10,6 +10,7 @@ import click
 
 USER_ERROR = 2
 RUN_FAILED = 1
+_LONGEST = 1000
 
 
 class OneLineErrors(click.Group):
@@ -53,8 +54,14 @@ def complain(message: str, code: int) -> int:
     Returns:
         The exit code.
     """
-    click.echo(f"glam: {' '.join(message.split())}", err=True)
+    click.echo(f"glam: {in_one_line(message)}", err=True)
     return code
+
+
+def in_one_line(message: str) -> str:
+    """A message without line ends, cut where it goes on for too long (a tensor, a whole file)."""
+    line = " ".join(message.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …"
 
 
 def _code_of(error: Exception) -> int | None:

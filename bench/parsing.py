@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
+import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 _REMEDY = "restore the file, or delete its run directory and run it again with `glam reproduce`"
+
+
+_NAME = re.compile(r"[^\W_][\w (),.:;+*/=@~%-]{0,79}")
 
 
 class RecordError(ValueError):
@@ -25,6 +32,23 @@ class RecordError(ValueError):
         super().__init__(f"{place}: {problem}; {remedy}")
 
 
+def name_problem(name: object) -> str | None:
+    """Says why a text cannot be a name, which stands in Markdown, HTML, LaTeX and figures.
+
+    Args:
+        name: The label of an agent, the name of a profile, of a split, of a task kind.
+
+    Returns:
+        One phrase, or None if it can.
+    """
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return None
+    return (
+        f"is {name!r}, expected at most 80 letters, digits, spaces and ( ) , . : ; + * / = @ ~ % "
+        "- _, a letter or digit first"
+    )
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -33,7 +57,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RecordError(path, f"cannot be read as JSON ({error})") from error
     if not isinstance(value, dict):
         raise RecordError(path, f"holds a {type(value).__name__}, expected an object")
@@ -47,7 +71,8 @@ def read_rows(path: Path, types: Mapping[str, type], required: bool = True) -> p
         path: The file.
         types: Type of each column that must be there; bool is written 0 or 1. Columns beyond these
             are floats, where an empty cell is NaN.
-        required: Whether the file must exist; if not, an absent one reads as no rows.
+        required: Whether the file is finished. If not, another process may be writing it: it
+            may be absent, and a last line without its end is left out.
 
     Returns:
         One row per row of the file, columns in the file's order.
@@ -55,11 +80,17 @@ def read_rows(path: Path, types: Mapping[str, type], required: bool = True) -> p
     Raises:
         RecordError: If the file is absent though required, or malformed.
     """
+    import pandas as pd  # a run reads JSON here and should not wait for it
+
     if not required and not path.exists():
         return empty_rows(types)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = list(csv.reader(file, strict=True)) or [[]]
+        text = path.read_bytes().decode()
+        if not required:
+            text = text[: text.rfind("\n") + 1]
+            if not text:
+                return empty_rows(types)
+        header, *rows = list(csv.reader(io.StringIO(text, newline=""), strict=True)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordError(path, f"cannot be read as CSV ({error})") from error
     absent = [name for name in types if name not in header]
@@ -82,6 +113,8 @@ def read_rows(path: Path, types: Mapping[str, type], required: bool = True) -> p
 
 def empty_rows(types: Mapping[str, type]) -> pd.DataFrame:
     """No rows, under typed columns."""
+    import pandas as pd
+
     return pd.DataFrame({name: pd.Series([], dtype=kind) for name, kind in types.items()})
 
 
@@ -95,8 +128,12 @@ def _value(path: Path, row: int, column: str, text: str, kind: type | None) -> A
         value = kind(text)
         if kind is float and not math.isfinite(value):
             raise ValueError(text)
+        if kind is int and not -(2**63) <= value < 2**63:
+            raise ValueError(text)
     except (KeyError, ValueError) as error:
         expected = {bool: "0 or 1", int: "a whole number", float: "a finite number"}
-        problem = f"{column} is {text!r}, expected {expected.get(kind or object, 'a number')}"
+        problem = (
+            f"{column} is {reprlib.repr(text)}, expected {expected.get(kind or object, 'a number')}"
+        )
         raise RecordError(path, problem, row=row) from error
     return value

@@ -66,11 +66,14 @@ class _Rows:
         self._training = RowFile(directory / "training.csv")
         self._validation = RowFile(directory / "validation.csv")
         checkpoint = self._checkpoints.latest()
-        if checkpoint is not None:
-            state = checkpoint.state
-            work.load(checkpoint.agent_directory, checkpoint.steps, int(state["examples"]))
-        self._training.truncate(int(state["training"]) if checkpoint else 0)
-        self._validation.truncate(int(state["validation"]) if checkpoint else 0)
+        if checkpoint is None:
+            self._training.clear()
+            self._validation.clear()
+            return
+        state = checkpoint.state
+        work.load(checkpoint.agent_directory, checkpoint.steps, int(state["examples"]))
+        self._training.cut_back(state["training"])
+        self._validation.cut_back(state["validation"])
 
     def to_the_end(self, console: Console, check_stop: Callable[[], None]) -> None:
         work, total = self._work, int(self._work.config.steps)
@@ -103,8 +106,8 @@ class _Rows:
     def _save(self) -> None:
         state = {
             "examples": self._work.examples,
-            "training": self._training.size,
-            "validation": self._validation.size,
+            "training": self._training.mark(),
+            "validation": self._validation.mark(),
         }
         self._checkpoints.save(self._work.steps, state, self._work.save)
 

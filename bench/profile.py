@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,20 +18,22 @@ from agents.base import AgentError
 from agents.registry import find, registered
 from bench.config import (
     ConfigError,
-    Count,
     Device,
     EnvironmentConfig,
     EvaluationConfig,
+    Few,
     RunConfig,
     Seed,
     TrainConfig,
     nearest,
     validated,
 )
+from bench.parsing import name_problem
 from envs import SPLITS
 
 PROFILES = Path(__file__).parent / "profiles"
 
+_MOST_VALUES = 10_000
 _AGENT_NAME = re.compile(r"[\w-]+")
 
 
@@ -60,7 +63,7 @@ class Profile:
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     agents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     device: Device = "cpu"
-    threads: Count = 1
+    threads: Few = 1
 
     def runs(self, seeds: Iterable[int] | None = None) -> Iterator[RunConfig]:
         """The product of agents and seeds, agent by agent.
@@ -145,8 +148,13 @@ def load_profile(
                 _assign(values, f"agents.{name}.{key.removeprefix('agent.')}", value)
     # An agent without options may be written as a bare key.
     values["agents"] = {n: {} if known[n] is None else known[n] for n in chosen}
+    if not chosen:
+        raise ConfigError(f"agents: {path.name} names none; add some, or --agent NAME")
     if "name" in values:
         raise ConfigError(f"name: a profile is named after its file, {path.name}")
+    problem = name_problem(path.stem)
+    if problem is not None:
+        raise ConfigError(f"a profile is named after its file, whose name {problem}")
     profile = validated(Profile, {"name": path.stem, **values})
     for name in profile.agents:
         if not _AGENT_NAME.fullmatch(name):
@@ -184,16 +192,16 @@ def _resolved(name: str, given: Mapping[str, Any]) -> tuple[str, int | None, dic
     if not isinstance(reference, str):
         raise ConfigError(f"agents.{name}.agent: must be a name, got {reference!r}")
     entry = find(reference)
-    try:
-        config_class = entry.load().Config
-    except AgentError:
-        raise
-    except Exception as error:  # a plugin's own code ran
-        raise AgentError(f"agent {name!r}: importing it raised {error!r}") from error
+    config_class = entry.load().Config
     if not dataclasses.is_dataclass(config_class):
         raise AgentError(f"agent {name!r}: its Config must be a dataclass")
-    config = validated(config_class, {**entry.preset, **options}, f"agents.{name}")
-    return reference, n_envs, json.loads(json.dumps(dataclasses.asdict(config)))
+    try:
+        config = validated(config_class, {**entry.preset, **options}, f"agents.{name}")
+        return reference, n_envs, json.loads(json.dumps(dataclasses.asdict(config)))
+    except ConfigError:
+        raise
+    except Exception as error:  # a stranger's types and checks
+        raise AgentError(f"agent {name!r}: its Config cannot be used: {error}") from error
 
 
 def _assignment(override: str) -> tuple[str, Any]:
@@ -216,18 +224,36 @@ def _assign(values: dict[str, Any], key: str, value: object) -> None:
 
 
 class _YamlLoader(yaml.SafeLoader):
-    """safe_load, with 3e-4 read as a number (YAML 1.2) and a repeated key refused."""
+    """safe_load, with 3e-4 read as a number (YAML 1.2), no key twice and no bombs."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Builds a mapping whose keys all differ."""
-        written = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        keys = [self.construct_object(key, deep=True) for key in written]
-        for key in keys:
-            if keys.count(key) > 1:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Reads a mapping whose keys all differ as they are written."""
+        node = super().compose_mapping_node(anchor)
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = [key for key, count in Counter(keys).items() if count > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(
+                problem=f"{twice[0]!r} stands twice", problem_mark=node.start_mark
+            )
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Reads the document, which must stay small where its aliases are written out."""
+        root = super().get_single_node()
+        waiting = [] if root is None else [root]
+        seen = 0
+        while waiting:
+            node = waiting.pop()
+            seen += 1
+            if seen > _MOST_VALUES:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"{key!r} stands twice", problem_mark=node.start_mark
+                    problem=f"more than {_MOST_VALUES:,} values, aliases written out"
                 )
-        return super().construct_mapping(node, deep)
+            if isinstance(node, yaml.MappingNode):
+                waiting += [part for pair in node.value for part in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                waiting += node.value
+        return root
 
 
 _YamlLoader.add_implicit_resolver(
@@ -242,7 +268,8 @@ def _parse(text: str, source: str) -> Any:
     try:
         loader = _YamlLoader(text)
         return loader.get_single_data()
-    except yaml.YAMLError as error:
+    # RecursionError: too many brackets; ValueError: 2020-13-45, a number of 5000 digits
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error)

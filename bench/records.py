@@ -18,10 +18,9 @@ from typing import Any
 
 import pandas as pd
 
-from bench.parsing import RecordError, empty_rows, read_json, read_rows
+from bench.manifest import read_manifest
+from bench.parsing import RecordError, empty_rows, name_problem, read_json, read_rows
 
-MANIFEST_FORMAT = 1
-STATES = ("running", "trained", "complete", "failed")
 ENDED = ("trained", "complete")  # training reached its budget
 MISSING = "missing"
 
@@ -58,16 +57,6 @@ _CONFIG_TYPES: tuple[tuple[str, str, type], ...] = (
     ("train", "steps", int),
     ("evaluation", "episodes", int),
 )
-_MANIFEST_TYPES: Mapping[str, type] = {
-    "format": int,
-    "profile": str,
-    "label": str,
-    "seed": int,
-    "state": str,
-    "learns": bool,
-    "steps": int,
-}
-
 
 AGENT_ORDER = (
     "gflan-t5",
@@ -207,26 +196,23 @@ def _read_run(directory: Path) -> Run:
     number = directory.name.removeprefix("seed-")
     if not number.isdecimal():
         raise RecordError(directory, "a run's directory is named seed-<n>, n a whole number")
+    problem = name_problem(agent)
+    if problem is not None:
+        raise RecordError(directory.parent, f"an agent's name {problem}")
     path = directory / "manifest.json"
     if not path.exists():
         return Run(agent, agent, int(number), directory, state=MISSING, learns=False)
-    manifest = read_json(path)
-    for key, kind in _MANIFEST_TYPES.items():
-        # type(), not isinstance(): True is an int
-        if type(manifest.get(key)) is not kind:
-            raise RecordError(path, f"{key!r} is {manifest.get(key)!r}, expected {kind.__name__}")
-    if manifest["format"] != MANIFEST_FORMAT:
-        raise RecordError(path, f"format {manifest['format']} is not {MANIFEST_FORMAT}")
-    if manifest["state"] not in STATES:
-        raise RecordError(path, f"state {manifest['state']!r} is none of {', '.join(STATES)}")
+    manifest = read_manifest(path)
     if manifest["seed"] != int(number):
         raise RecordError(path, f"seed {manifest['seed']} is not that of its directory")
     ended = manifest["state"] in ENDED
     evaluation = {}
     for rows_path in sorted(directory.glob("evaluation/*.csv")):
-        rows = read_rows(rows_path, EVALUATION_TYPES)
+        rows = _read_episodes(rows_path, EVALUATION_TYPES)
         if not (rows["split"] == rows_path.stem).all():
             raise RecordError(rows_path, f"holds rows of a split other than {rows_path.stem!r}")
+        if not rows["episode_seed"].is_unique:
+            raise RecordError(rows_path, "holds a test episode twice")
         evaluation[rows_path.stem] = rows
     return Run(
         agent,
@@ -239,9 +225,18 @@ def _read_run(directory: Path) -> Run:
         manifest=manifest,
         config=_read_config(directory / "config.json"),
         metrics=read_rows(directory / "metrics.csv", _METRIC_TYPES, ended and manifest["learns"]),
-        episodes=read_rows(directory / "episodes.csv", EPISODE_TYPES, ended),
+        episodes=_read_episodes(directory / "episodes.csv", EPISODE_TYPES, ended),
         evaluation=evaluation,
     )
+
+
+def _read_episodes(path: Path, types: Mapping[str, type], required: bool = True) -> pd.DataFrame:
+    rows = read_rows(path, types, required)
+    for column in (name for name, kind in types.items() if kind is str):
+        problem = next(filter(None, map(name_problem, rows[column].unique())), None)
+        if problem is not None:
+            raise RecordError(path, f"{column} {problem}")
+    return rows
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -250,4 +245,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         value = config[section].get(key) if isinstance(config.get(section), dict) else None
         if type(value) is not kind:
             raise RecordError(path, f"{section}.{key} is {value!r}, expected {kind.__name__}")
+        problem = name_problem(value) if kind is str else None
+        if problem is not None:
+            raise RecordError(path, f"{section}.{key} {problem}")
     return config

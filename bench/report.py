@@ -11,7 +11,7 @@ from bench.figures import all_figures
 from bench.paper import PaperResults, read_paper
 from bench.records import Records, read_records
 from bench.setting import departures, describe_setting
-from bench.table_format import Table, markdown_body, to_csv, to_latex, to_markdown
+from bench.table_format import Table, markdown_body, markdown_escape, to_csv, to_latex, to_markdown
 from bench.tables import all_tables
 
 _FORMATS = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
@@ -49,9 +49,14 @@ def write_report(directory: Path) -> list[Path]:
 def _markdown(records: Records, paper: PaperResults, tables: tuple[Table, ...]) -> str:
     by_name = {table.name: table for table in tables}
     profiles = sorted({run.manifest["profile"] for run in records.runs if run.manifest})
-    setting = "\n".join(f"> {s}" for s in (describe_setting(records), *departures(records)))
-    lines = [f"| {v.claim} | **{v.outcome}** | {v.evidence} |" for v in verdicts(records)]
-    notes = [f"- {sentence}" for sentence in caveats(records)] or ["- None."]
+    setting = "\n".join(
+        f"> {markdown_escape(s)}" for s in (describe_setting(records), *departures(records))
+    )
+    lines = [
+        f"| {v.claim} | **{v.outcome}** | {markdown_escape(v.evidence)} |"
+        for v in verdicts(records)
+    ]
+    notes = [f"- {markdown_escape(sentence)}" for sentence in caveats(records)] or ["- None."]
     listed = [
         f"- {table.title} [CSV](tables/{table.name}.csv), [Markdown](tables/{table.name}.md), "
         f"[LaTeX](tables/{table.name}.tex)"
@@ -97,7 +102,7 @@ def _markdown(records: Records, paper: PaperResults, tables: tuple[Table, ...]) 
 
 
 def _table(table: Table) -> str:
-    return f"{markdown_body(table)}\n{' '.join(table.notes)}"
+    return f"{markdown_body(table)}\n{markdown_escape(' '.join(table.notes))}"
 
 
 def _figure(name: str, caption: str) -> str:

@@ -11,12 +11,14 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
 
+from agents.registry import find
 from bench import provenance
 from bench.config import RunConfig
 from bench.interruption import PARENT_VARIABLE, Interrupted, StopSignal
@@ -138,21 +140,25 @@ class _Child:
             return None
         printed = self.printed.read_text(encoding="utf-8", errors="replace").strip()
         last = printed.splitlines()[-1].removeprefix("glam: ") if printed else ""
-        if code == _USER_ERROR:
-            return last
         manifest = self.run.manifest() or {}
-        if manifest.get("state") == "failed" and manifest.get("error"):
+        if code == _USER_ERROR:
+            ending = last
+        elif manifest.get("state") == "failed" and manifest["error"]:
             return str(manifest["error"])
-        ending = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        self._record(ending, printed)
+        else:
+            ending = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        with suppress(OSError, RunError):  # the disk is full, or another process has the run
+            self._record(ending, printed)
         return ending
 
     def _record(self, ending: str, printed: str) -> None:
-        """A process that could not say how it ended is spoken for."""
-        if not self.run.path.is_dir():
-            return
+        """A process that could not say how it ended is spoken for: tables show what is recorded."""
         with self.run.lock():
-            record_failure(self.run, ending)
+            if self.run.manifest() is None:
+                learns = find(self.config.entry).load().learns
+                self.run.create(self.config, {"label": self.config.agent}, learns)
+            if self.run.state() not in ("trained", "complete"):
+                record_failure(self.run, ending)
             with self.run.log.open("a", encoding="utf-8") as log:
                 log.write(f"{printed}\n{ending}\n")
 

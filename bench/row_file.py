@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import atomic
 from bench.checkpoint import CheckpointError
@@ -69,18 +71,27 @@ class RowFile:
         if text:
             atomic.append_text(self.path, text)
 
-    def truncate(self, size: int) -> None:
-        """Cuts the file back to ``size`` bytes; at 0 it is removed.
+    def mark(self) -> dict[str, Any]:
+        """Where the file ends now: its ``size`` in bytes and the ``sha256`` of them."""
+        return self._mark(self.size)
+
+    def cut_back(self, mark: Mapping[str, Any]) -> None:
+        """Removes what was added after a mark was taken.
 
         Raises:
-            CheckpointError: If the file is shorter than that.
+            CheckpointError: If what was there then is not there any more.
         """
-        if self.size < size:
-            raise CheckpointError(f"{self.path} is shorter than its checkpoint says")
-        if size == 0:
-            self.path.unlink(missing_ok=True)
-        else:
-            os.truncate(self.path, size)
+        if self._mark(mark["size"]) != mark:
+            raise CheckpointError(f"{self.path} has changed since its checkpoint was saved")
+        os.truncate(self.path, mark["size"])
+
+    def clear(self) -> None:
+        """Removes the file."""
+        self.path.unlink(missing_ok=True)
+
+    def _mark(self, size: int) -> dict[str, Any]:
+        rows = self.path.read_bytes()[:size] if self.path.exists() else b""
+        return {"size": len(rows), "sha256": hashlib.sha256(rows).hexdigest()}
 
 
 def format_rows(rows: Iterable[Sequence[Cell]]) -> str:

@@ -13,7 +13,6 @@ Layout::
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,11 +26,10 @@ import filelock
 from bench import atomic, provenance
 from bench.checkpoint import CheckpointStore
 from bench.config import ConfigError, RunConfig, config_hash, differences
+from bench.manifest import MANIFEST_FORMAT, State, read_manifest
+from bench.parsing import RecordError, read_json
 from bench.row_file import EVALUATION_COLUMNS, Cell, RowFile, format_rows
 from envs import LEVELS, SPLITS, evaluation_seeds
-
-MANIFEST_FORMAT = 1
-State = Literal["running", "trained", "complete", "failed"]
 
 
 class RunError(ValueError):
@@ -67,28 +65,36 @@ class RunDirectory:
         """The manifest; None if the run was never started.
 
         Raises:
-            RunError: If it cannot be read.
+            RecordError: If it cannot be read.
         """
-        return self._read("manifest.json")
+        path = self.path / "manifest.json"
+        return read_manifest(path) if path.exists() else None
 
     def config(self) -> RunConfig:
         """The run's resolved config.
 
         Raises:
-            RunError: If there is none or it cannot be read.
+            RunError: If there is none.
+            RecordError: If it cannot be read.
         """
-        values = self._read("config.json")
-        if values is None:
+        path = self.path / "config.json"
+        if not path.exists():
             raise RunError(f"{self.path} holds no run (no config.json inside)")
         try:
-            return RunConfig.from_json(values)
+            return RunConfig.from_json(read_json(path))
         except ConfigError as error:
-            raise RunError(f"{self.path / 'config.json'}: {error}") from error
+            raise RecordError(path, str(error)) from error
 
     def state(self) -> State | None:
         """The manifest's state; None if the run was never started."""
         manifest = self.manifest()
-        return None if manifest is None else manifest.get("state")
+        return None if manifest is None else manifest["state"]
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are rows or checkpoints, which starting over would lose."""
+        kept = (self.metrics.path, self.checkpoints.directory, self.path / "evaluation")
+        return any(path.exists() for path in kept)
 
     def obstacle(self, config: RunConfig, model: Mapping[str, Any] | None = None) -> str | None:
         """Says why this directory's run is not the one asked for.
@@ -100,23 +106,25 @@ class RunDirectory:
         Returns:
             One line naming the field that differs; None if the run can be started or continued.
         """
-        try:
-            manifest, old = self.manifest(), self._read("config.json")
-        except RunError as error:
-            return str(error)
-        if manifest is None or old is None:
+        if not self.begun:
             return None
+        try:
+            manifest, old = self.manifest(), self.config().to_json()
+        except (RecordError, RunError) as error:
+            return str(error)
+        if manifest is None:
+            return f"{self.path} holds rows of a run but no manifest.json"
         changed = next(differences(old, config.to_json()), None)
         if changed is None and model is not None:
             # The precision may be the machine's choice; what began in one goes on in it.
             then, now = (
                 {key: value for key, value in each.items() if key != "precision"}
-                for each in (manifest.get("model", {}), model)
+                for each in (manifest["model"], model)
             )
             changed = next(differences(then, now, "model."), None)
         if changed is None:
             now = split_records(config.evaluation.splits)
-            then = {name: manifest.get("splits", {}).get(name, {}) for name in now}
+            then = {name: manifest["splits"].get(name, {}) for name in now}
             changed = next(differences(then, now, "splits."), None)
         return None if changed is None else f"{self.path} was made with another {changed}"
 
@@ -137,6 +145,7 @@ class RunDirectory:
             raise RunError(f"{self.path} is in use by process {holder}") from error
         try:
             path.write_text(str(os.getpid()))
+            atomic.remove_leftovers(self.path)
             yield
         finally:
             lock.release()
@@ -230,17 +239,10 @@ class RunDirectory:
         path.parent.mkdir(exist_ok=True)
         atomic.write_text(path, format_rows([EVALUATION_COLUMNS, *rows]))
 
-    def _read(self, name: str) -> dict[str, Any] | None:
-        path = self.path / name
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} cannot be read: {error}") from error
-        if not isinstance(values, dict):
-            raise RunError(f"{path} cannot be read: it holds no object")
-        return values
+    def tested(self, split: str, episodes: int) -> bool:
+        """Whether a split's test episodes are there, as many as asked for."""
+        path = self.evaluation(split)
+        return path.exists() and path.read_bytes().count(b"\n") == episodes + 1
 
 
 def split_records(names: Iterable[str]) -> dict[str, dict[str, Any]]:

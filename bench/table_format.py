@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import math
 import re
@@ -72,8 +73,8 @@ class Table:
 
     @property
     def caption(self) -> tuple[str, ...]:
-        """Title, setting and notes: the caption of every form, in CSV as comment lines."""
-        return (self.title, *self.setting, *self.notes)
+        """Title, setting and notes, each a line: the caption of every form; in CSV comments."""
+        return tuple(" ".join(s.split()) for s in (self.title, *self.setting, *self.notes))
 
 
 def rate_entry(cell: Cell, change: float | None = None) -> Entry:
@@ -193,18 +194,24 @@ def to_csv(table: Table) -> str:
 
 def to_markdown(table: Table) -> str:
     """A GitHub table under its caption."""
-    return f"{' '.join(table.caption)}\n\n{markdown_body(table)}"
+    return f"{markdown_escape(' '.join(table.caption))}\n\n{markdown_body(table)}"
 
 
 def markdown_body(table: Table) -> str:
     """A GitHub table without its caption."""
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+        return "| " + " | ".join(map(markdown_escape, cells)) + " |"
 
     lines = [line(table.columns), "|" + "---|" * len(table.columns)]
     lines += [line([_entry(cell).text for cell in row]) for row in table.rows]
     return "\n".join(lines) + "\n"
+
+
+def markdown_escape(text: str) -> str:
+    """Escape a text for a cell of a GitHub table: no markup of it, HTML or links, is rendered."""
+    escaped = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([|`\\]|(?<=\])\()", r"\\\1", escaped)
 
 
 def to_latex(table: Table) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from agents.base import Agent, AgentError
+from agents.base import Agent, AgentError, speaking_for
 from bench import atomic
-from bench.checkpoint import CheckpointError
+from bench.checkpoint import Checkpoint, CheckpointError
 from bench.config import RunConfig
 from bench.progress import RunProgress
 from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS, Cell
 from bench.run import RunDirectory
 from envs import Episode, VectorEnv
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 
 
 def train(
@@ -38,8 +39,8 @@ def train(
         Environment steps taken; the run's checkpoint holds the trained agent.
 
     Raises:
-        AgentError: If an update takes no step, or returns what cannot be logged; the rows and the
-            checkpoints so far are kept.
+        AgentError: If the agent raises, takes no step in an update, or returns what cannot be
+            logged; names the update. The rows and the checkpoints so far are kept.
         CheckpointError: If there are checkpoints but none to go on from.
         OSError: If something cannot be written; the last checkpoint is whole.
     """
@@ -75,14 +76,15 @@ class _Training:
                 self._save()
                 raise
         self._save()
-        self._run.checkpoints.keep(1)
+        self._run.checkpoints.keep_newest()
         return self._envs.steps
 
     def _update(self) -> list[Episode]:
         before = self._envs.steps
-        metrics = self._agent.update(self._envs)
         self._updates += 1
         where = f"agent {self._config.agent!r}, update {self._updates}"
+        with speaking_for(where):
+            metrics = self._agent.update(self._envs)
         if self._envs.steps <= before:
             raise AgentError(f"{where}: took no environment step")
         self._log_metrics(self._checked(metrics, where), where)
@@ -126,37 +128,56 @@ class _Training:
         if self._envs.steps == self._saved_at:
             return
         run = self._run
-        for rows in (run.metrics, run.episodes):
-            atomic.sync(rows.path)
+        for path in (run.metrics.path, run.episodes.path, run.path):
+            atomic.sync(path)
         state = {
             "format": STATE_FORMAT,
             "updates": self._updates,
             "episodes": self._episodes,
-            "rows": {"metrics": run.metrics.size, "episodes": run.episodes.size},
+            "rows": {"metrics": run.metrics.mark(), "episodes": run.episodes.mark()},
             "envs": self._envs.state(),
         }
-        run.checkpoints.save(self._envs.steps, state, self._agent.save)
+        run.checkpoints.save(self._envs.steps, state, self._save_agent)
         run.update_manifest("running", steps=self._envs.steps)
         self._saved_at = self._envs.steps
+
+    def _save_agent(self, directory: Path) -> None:
+        with speaking_for(f"agent {self._config.agent!r}, saving after update {self._updates}"):
+            self._agent.save(directory)
 
     def _restore(self) -> None:
         run = self._run
         checkpoint = run.checkpoints.latest()
         if checkpoint is None:
-            run.metrics.truncate(0)
-            run.episodes.truncate(0)
+            run.metrics.clear()
+            run.episodes.clear()
             run.episodes.append([EPISODE_COLUMNS])
             return
         state = checkpoint.state
         if state.get("format") != STATE_FORMAT:
             raise CheckpointError(f"{checkpoint.directory} has another format than {STATE_FORMAT}")
-        run.metrics.truncate(state["rows"]["metrics"])
-        run.episodes.truncate(state["rows"]["episodes"])
+        run.metrics.cut_back(state["rows"]["metrics"])
+        run.episodes.cut_back(state["rows"]["episodes"])
         self._columns = tuple(run.metrics.header())
         self._updates, self._episodes = state["updates"], state["episodes"]
         self._envs.restore(state["envs"])
-        self._agent.load(checkpoint.agent_directory)
+        load_agent(self._agent, self._config, checkpoint)
         self._saved_at = self._envs.steps
+
+
+def load_agent(agent: Agent, config: RunConfig, checkpoint: Checkpoint) -> None:
+    """Restores an agent.
+
+    Args:
+        agent: The agent as it was built.
+        config: The run.
+        checkpoint: Where it was saved.
+
+    Raises:
+        AgentError: If it raises.
+    """
+    with speaking_for(f"agent {config.agent!r}, loading {checkpoint.directory}"):
+        agent.load(checkpoint.agent_directory)
 
 
 def _episode_row(number: int, episode: Episode) -> tuple[Cell, ...]:

@@ -109,6 +109,8 @@ def write_run(
         "model": {},
         "learns": learns,
         "steps": steps if learns else 0,
+        "seeds": {"run": seed},
+        "splits": {},
         "wall_seconds": {"train": 12.5, "evaluate": 1.5},
     }
     (run / "config.json").write_text(json.dumps(config))

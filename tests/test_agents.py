@@ -92,6 +92,22 @@ def test_acts_on_every_kind_of_split_and_always_the_same(name: str, split: str) 
     assert played(agent, split) == played(agent, split)
 
 
+@pytest.mark.parametrize("name", ["gflan-t5", "npae-flan-t5", "drrn", "symbolic-ppo", "bot"])
+def test_acts_alone_as_beside_others(name: str) -> None:
+    agent = build(name)
+    envs = [TextEnv() for _ in range(9)]
+    seen = [env.reset(seed=s)[0] for env, s in zip(envs, evaluation_seeds(9), strict=True)]
+    chosen: list[list[int]] = []
+    for size in (9, 1, 4):
+        actions: list[int] = []
+        for first in range(0, 9, size):
+            if agent.privileged:
+                agent.attach(envs[first : first + size])
+            actions += agent.act(seen[first : first + size]).tolist()
+        chosen.append(actions)
+    assert chosen[0] == chosen[1] == chosen[2]
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_acting_changes_nothing_that_is_saved(name: str, tmp_path: Path) -> None:
     agent = build(name)

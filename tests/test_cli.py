@@ -125,9 +125,12 @@ def with_failing_agent(folder):
                 return {"loss": float("nan")}
         class Crash(Nan):
             def update(self, envs): os.kill(os.getpid(), signal.SIGKILL)
+        class Broken(Nan):
+            def __init__(self, config, context): raise RuntimeError("no such model")
         """)
     )
-    extra = "  nan: {agent: failing.py:Nan}\n  crash: {agent: failing.py:Crash}\n"
+    agents = ("Nan", "Crash", "Broken")
+    extra = "".join(f"  {name.lower()}: {{agent: failing.py:{name}}}\n" for name in agents)
     (folder / "mixed.yaml").write_text(PROFILE + extra)
     return folder
 
@@ -140,6 +143,7 @@ def test_reproduce_goes_on_past_failures_reports_them_and_skips_what_is_done(wit
     assert complaints.splitlines() == [
         "glam: nan seed 0 failed: agent 'nan', update 1: loss is nan",
         "glam: crash seed 0 failed: killed by SIGKILL",
+        "glam: broken seed 0 failed: agent 'broken', building it: RuntimeError: no such model",
     ]
     runs = folder / "runs" / "mixed"
     states = {path.name: RunDirectory(path / "seed-0").state() for path in runs.glob("*/")}
@@ -148,9 +152,18 @@ def test_reproduce_goes_on_past_failures_reports_them_and_skips_what_is_done(wit
         "random": "complete",
         "nan": "failed",
         "crash": "failed",
+        "broken": "failed",
     }
     assert "| Tabular |" in printed
-    assert "failed" in (runs / "tables" / "q2_q3.md").read_text()
+    rows = (runs / "tables" / "q1.md").read_text().splitlines()
+    for name in ("nan", "crash", "broken"):
+        (row,) = [row for row in rows if row.lower().startswith(f"| {name} |")]
+        assert "failed" in row
+
+    alone = ("--profile", "mixed.yaml", "--agent", "tabular", "--out", "alone")
+    assert invoke("train", *alone).exit_code == 0
+    expected = result_bytes(folder / "alone" / "mixed" / "tabular" / "seed-0")
+    assert result_bytes(runs / "tabular" / "seed-0") == expected  # two processes at a time, or one
 
     before = {p: p.stat().st_mtime_ns for p in (runs / "tabular").rglob("*")}
     chosen = ("--agent", "tabular", "--agent", "random", "--no-report")

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from run_files import quiet, run_in_process, small_config
+from run_files import TABULAR, quiet, run_in_process, small_config
 
 from agents.base import Agent, AgentContext, AgentError
 from bench.config import EvaluationConfig
@@ -110,7 +110,7 @@ def test_an_invalid_answer_names_the_agent_and_the_split(answer, problem):
 def test_a_trained_run_is_tested_on_a_further_split(tmp_path):
     run = run_in_process(small_config(), tmp_path)
     before = run.evaluation("english-goto").read_bytes()
-    evaluate_run(run, quiet(), ["synonym-actions"])
+    evaluate_run(run, quiet(), ["synonym-actions"], agent_file=TABULAR)
     assert len(run.evaluation("synonym-actions").read_text().splitlines()) == 6
     assert run.evaluation("english-goto").read_bytes() == before
     assert set(run.manifest()["splits"]) == {"english-goto", "synonym-actions"}
@@ -121,7 +121,7 @@ def test_a_trained_run_is_tested_on_a_further_split(tmp_path):
 def test_more_test_episodes_belong_to_the_run_from_then_on(tmp_path):
     run = run_in_process(small_config(), tmp_path)
     before = run.evaluation("english-goto").read_text()
-    evaluate_run(run, quiet(), episodes=8)
+    evaluate_run(run, quiet(), episodes=8, agent_file=TABULAR)
     after = run.evaluation("english-goto").read_text()
     assert after.startswith(before)
     assert len(after.splitlines()) == 9
@@ -133,4 +133,4 @@ def test_only_a_trained_run_is_tested(tmp_path):
     assert run.state() == "trained"
     run.update_manifest("running")
     with pytest.raises(RunError, match="not trained"):
-        evaluate_run(run, quiet())
+        evaluate_run(run, quiet(), agent_file=TABULAR)

@@ -191,13 +191,13 @@ def test_act_changes_nothing_and_follows_the_draw() -> None:
 
 
 def test_labels_say_what_is_not_pretrained(untied_checkpoint: Path) -> None:
-    tiny = agent().identity()
-    assert tiny["label"] == "GFlan (TinyT5, not pretrained)"
-    assert tiny["model"]["pretrained"] is False
+    shipped = agent().identity()
+    assert shipped["label"] == "GFlan (MiniFlan)"
+    assert shipped["model"]["pretrained"] is True
     toy = agent(model=str(untied_checkpoint)).identity()
     assert toy["label"] == "GFlan (flan-t5-toy)"
     assert toy["model"]["pretrained"] is True
-    assert toy["model"]["weights_sha256"] != tiny["model"]["weights_sha256"]
+    assert toy["model"]["weights_sha256"] != shipped["model"]["weights_sha256"]
     config = LanguageModelConfig(model="miniflan", **SMALL)
     zero_shot = ZeroShotAgent(config, AgentContext())
     assert zero_shot.identity()["label"] == "GFlan (TinyT5, not pretrained), zero-shot"

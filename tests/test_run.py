@@ -9,7 +9,7 @@ import pytest
 from run_files import ROOT, run_in_process, small_config
 
 from bench import atomic
-from bench.checkpoint import CheckpointError, CheckpointStore
+from bench.checkpoint import CheckpointError
 from bench.config import config_hash
 from bench.row_file import RowFile, format_rows
 from bench.run import RunDirectory, RunError
@@ -61,95 +61,22 @@ def test_rows_grow_and_are_cut_back(tmp_path):
     rows = RowFile(tmp_path / "rows.csv")
     assert (rows.size, rows.header()) == (0, [])
     rows.append([("a", "b"), (1, True)])
-    size = rows.size
+    mark = rows.mark()
     rows.append([(0.1, False)])
     assert rows.path.read_text() == "a,b\n1,1\n0.1,0\n"
-    rows.truncate(size)
+    rows.cut_back(mark)
     assert rows.path.read_text() == "a,b\n1,1\n"
     assert rows.header() == ["a", "b"]
-    with pytest.raises(CheckpointError, match="shorter"):
-        rows.truncate(size + 1)
-    rows.truncate(0)
+    for edited in ("a,b\n1,0\n", "a,b\n"):
+        rows.path.write_text(edited)
+        with pytest.raises(CheckpointError, match=r"rows\.csv has changed"):
+            rows.cut_back(mark)
+    rows.clear()
     assert not rows.path.exists()
 
 
 def test_cells_with_commas_are_quoted():
     assert format_rows([("go to, then", "1")]) == '"go to, then",1\n'
-
-
-def save_number(number):
-    return lambda directory: (directory / "weights").write_text(str(number))
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = CheckpointStore(tmp_path / "checkpoint")
-    for steps in (9, 10, 11):
-        store.save(steps, {"n": steps}, save_number(steps))
-    return store
-
-
-def saved(store):
-    return sorted(path.name for path in store.directory.iterdir())
-
-
-def test_checkpoints_keep_the_newest_and_the_one_before(store):
-    assert saved(store) == ["steps-10", "steps-11"]
-    latest = store.latest()
-    assert (latest.steps, latest.state) == (11, {"n": 11})
-    assert (latest.agent_directory / "weights").read_text() == "11"
-    store.keep(1)
-    assert saved(store) == ["steps-11"]
-
-
-@pytest.mark.parametrize("name", ["agent/weights", "state.json", "checksums.json"])
-@pytest.mark.parametrize("damage", ["alter", "truncate", "remove"])
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(store, caplog, name, damage):
-    file = store.directory / "steps-11" / name
-    if damage == "remove":
-        file.unlink()
-    else:
-        content = file.read_bytes()
-        file.write_bytes(content[:-1] + b"?" if damage == "alter" else content[: len(content) // 2])
-    assert store.latest().steps == 10
-    assert "steps-11 is damaged" in caplog.text
-
-
-def test_an_added_file_is_damage(store, caplog):
-    (store.directory / "steps-11" / "agent" / "extra").write_text("")
-    assert store.latest().steps == 10
-    assert "extra" in caplog.text
-
-
-def test_without_a_whole_checkpoint_there_is_no_going_on(store):
-    for directory in store.directory.iterdir():
-        (directory / "checksums.json").unlink()
-    with pytest.raises(CheckpointError, match="no whole checkpoint"):
-        store.latest()
-
-
-def test_a_failed_save_keeps_what_was_there(store):
-    def fails(directory):
-        (directory / "weights").write_text("half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        store.save(12, {}, fails)
-    assert saved(store) == ["steps-10", "steps-11"]
-    assert store.latest().steps == 11
-
-
-def test_what_a_killed_save_left_is_not_a_checkpoint(store):
-    (store.directory / ".writing" / "agent").mkdir(parents=True)
-    assert store.latest().steps == 11
-    store.save(12, {}, save_number(12))
-    assert saved(store) == ["steps-11", "steps-12"]
-
-
-def test_a_damaged_checkpoint_is_replaced_when_its_steps_come_again(store):
-    (store.directory / "steps-11" / "state.json").write_text("")
-    store.save(11, {"n": 11}, save_number(11))
-    assert store.latest().steps == 11
 
 
 HOLDER = """

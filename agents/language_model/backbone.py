@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi, is_offline_mode
 from huggingface_hub.utils import logging as hub_logging
 from torch import nn
 from transformers import (
@@ -27,6 +28,7 @@ MINIFLAN = "miniflan"
 SMOLLM2 = "smollm2"
 _NAMES = {MINIFLAN: "MiniFlan", SMOLLM2: "SmolLM2-135M"}
 _T5_FAMILY = ("t5", "mt5", "umt5")
+_HUB_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -80,30 +82,31 @@ def load_backbone(
         raise AgentError(f"no folder {model!r} to take a language model from")
     name = _NAMES.get(model, Path(model).name)
     source = _folder(model)
+    parts = pretrained, pretrained_embeddings, seed
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        architecture = AutoConfig.from_pretrained(source)
-        family = _family(architecture, model)
-        if pretrained:
-            network = family.from_pretrained(source, dtype=torch.float32)
-        else:
-            network = _random_model(model, family, architecture, seed)
-            if pretrained_embeddings:
-                whole = family.from_pretrained(source, dtype=torch.float32)
-                with torch.no_grad():
-                    network.get_input_embeddings().weight.copy_(whole.get_input_embeddings().weight)
-    except (OSError, ValueError) as error:
-        if isinstance(error, AgentError):
-            raise
-        reason = str(error).strip().splitlines()[0]
-        raise AgentError(
-            f"cannot open the language model {model!r}: {reason} "
-            f"(a hub name needs a network or a filled cache; 'miniflan' needs neither)"
-        ) from error
+        try:
+            tokenizer, network = _open(source, *parts, local_files_only=True)
+        except Exception as error:
+            if isinstance(error, AgentError) or Path(source).is_dir() or is_offline_mode():
+                raise
+            # Without a network this fails at once, where transformers tries for a minute.
+            HfApi().model_info(model, timeout=_HUB_SECONDS)
+            tokenizer, network = _open(source, *parts, local_files_only=False)
+    except AgentError:
+        raise
+    except Exception as error:  # whatever a damaged folder makes of a dozen parsers
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        hint = "a hub name needs a network or a filled cache; 'miniflan' needs neither"
+        if Path(source).is_dir():
+            hint = "a folder holds what save_pretrained writes: config, tokenizer and safetensors"
+        raise AgentError(f"cannot open the language model {model!r}: {reason}; {hint}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
     if tokenizer.pad_token_id is None:
         raise AgentError(f"the tokenizer of {model!r} has no pad token")
+    if model == MINIFLAN:
+        # Short prompts are trained faster on a CPU by plain attention than by the fused one.
+        network.set_attn_implementation("eager")
     return _backbone(network, tokenizer, name, pretrained=pretrained)
 
 
@@ -120,6 +123,33 @@ def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:
 def _backbone(network: Any, tokenizer: Any, name: str, *, pretrained: bool) -> Backbone:
     digest = weights_hash(network.state_dict())
     return Backbone(network.eval(), tokenizer, name, pretrained, digest)
+
+
+def _open(
+    model: str, pretrained: bool, pretrained_embeddings: bool, seed: int, **source: bool
+) -> tuple[Any, Any]:
+    """The tokenizer and the network of a folder or a hub name; nothing in it is run."""
+    source = {"trust_remote_code": False, **source}
+    tokenizer = AutoTokenizer.from_pretrained(model, **source)
+    architecture = AutoConfig.from_pretrained(model, **source)
+    family = _family(architecture, model)
+    if pretrained:
+        return tokenizer, _weights(family, model, source)
+    network = _random_model(model, family, architecture, seed)
+    if pretrained_embeddings:
+        whole = _weights(family, model, source)
+        with torch.no_grad():
+            network.get_input_embeddings().weight.copy_(whole.get_input_embeddings().weight)
+    return tokenizer, network
+
+
+def _weights(family: Any, model: str, source: Mapping[str, bool]) -> Any:
+    network, report = family.from_pretrained(
+        model, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **source
+    )
+    if report["missing_keys"]:  # transformers draws them at random
+        raise ValueError(f"its weights lack {min(report['missing_keys'])}")
+    return network
 
 
 def _family(architecture: Any, model: str) -> Any:
@@ -139,8 +169,8 @@ def _folder(model: str) -> str:
     return str(smollm2_folder()) if model == SMOLLM2 else model
 
 
-def _random_model(model: str, family: Any, architecture: Any, seed: int) -> Any:
-    if model == MINIFLAN:
+def _random_model(source: str, family: Any, architecture: Any, seed: int) -> Any:
+    if source == str(MINIFLAN_FOLDER):
         return random_miniflan(architecture, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
