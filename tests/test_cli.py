@@ -12,7 +12,7 @@ from bench.cli import cli
 from bench.run import RunDirectory
 from envs import SPLITS
 
-COMMANDS = ("reproduce", "train", "evaluate", "report", "agents", "splits", "doctor")
+COMMANDS = ("reproduce", "train", "evaluate", "report", "agents", "splits", "doctor", "pretrain")
 
 
 @pytest.fixture

