@@ -114,7 +114,8 @@ class _RootMeanSquareNorm(torch.autograd.Function):
         scale = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(epsilon).rsqrt_()[..., None]
         unit = x * scale
         ctx.save_for_backward(unit, scale, weight)
-        return unit * weight
+        normed: Tensor = unit * weight
+        return normed
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
