@@ -42,11 +42,17 @@ def language_model_table(rows: list[Row]) -> list[str]:
     ]
     for row in (row for row in rows if row["way"] == TREE):
         cell = {key: row[key] for key in ("size", "work", "actions", "tokens")}
-        (plain,) = (r for r in rows if r["way"] == ROWS and cell.items() <= r.items())
+        plain = next((r for r in rows if r["way"] == ROWS and cell.items() <= r.items()), None)
+        against = ["n/a", "n/a"]  # an interrupted run keeps what it has
+        if plain is not None:
+            against = [
+                f"{1e3 * plain['seconds']:.1f}",
+                f"{plain['seconds'] / row['seconds']:.1f}",
+            ]
         lines.append(
             f"| {row['size']} | {row['work']} | {row['actions']} | {row['tokens']} "
-            f"| {row['precision']} | {1e3 * row['seconds']:.1f} | {1e3 * plain['seconds']:.1f} "
-            f"| {plain['seconds'] / row['seconds']:.1f} | {row['share']:.0%} |"
+            f"| {row['precision']} | {1e3 * row['seconds']:.1f} "
+            f"| {' | '.join(against)} | {row['share']:.0%} |"
         )
     return lines
 
