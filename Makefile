@@ -49,10 +49,12 @@ test-slow: install
 soak: install
 	OMP_NUM_THREADS=1 .venv/bin/python tests/soak.py $(SOAK)
 
-# Timings as ratios to a plain reference in the same run; nothing is asserted.
+# Timings as ratios to a plain reference in the same run, kept in results/speed; nothing is asserted.
 bench: install
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/benchmarks/speed.py \
-		--benchmark-columns=median,iqr,rounds --benchmark-sort=mean
+	mkdir -p results/speed
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/benchmarks/speed.py --benchmark-quiet \
+		--benchmark-json=results/speed/benchmark.json
+	.venv/bin/python tests/benchmarks/summary.py results/speed/benchmark.json
 
 lint: install
 	.venv/bin/ruff check .

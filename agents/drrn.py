@@ -133,7 +133,9 @@ class DRRNAgent(Agent):
             torch.manual_seed(context.seed)
             self.network = QNetwork(vocabulary, config.embedding_size, config.hidden_size)
         self.network.to(context.device)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=config.learning_rate, fused=True
+        )
         self.replay = Replay(config.replay_capacity)
         self.rng = np.random.default_rng(context.seed)
         self._steps_since_update = 0

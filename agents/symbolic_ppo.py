@@ -120,7 +120,7 @@ class SymbolicPPOAgent(Agent):
                         "mission_size": config.mission_size,
                         "pooling": config.pooling,
                     },
-                    "optimizer_kwargs": {"eps": config.adam_eps},
+                    "optimizer_kwargs": {"eps": config.adam_eps, "fused": True},
                 },
                 device=context.device,
             )

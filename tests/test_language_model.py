@@ -13,6 +13,7 @@ from agents.language_model.backbone import load_backbone
 from agents.language_model.config import LanguageModelConfig
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.prompt_batch import length_batches
+from envs import TextEnv, VectorEnv
 
 
 def one_at_a_time(trained: LanguageModelAgent, observation) -> torch.Tensor:
@@ -78,6 +79,17 @@ def test_scores_of_an_untied_checkpoint_equal_one_action_at_a_time(untied_checkp
         torch.testing.assert_close(row, one_at_a_time(trained, observation), atol=1e-5, rtol=1e-5)
 
 
+def test_gradients_equal_those_of_one_action_at_a_time() -> None:
+    trained, batch = agent(), observations()[:4]
+    parameters = list(trained.backbone.model.parameters())
+    trained.evaluate(batch)[0][:, 2].sum().backward()
+    found = [p.grad.clone() for p in parameters]
+    trained.policy.zero_grad()
+    sum(one_at_a_time(trained, observation)[2] for observation in batch).backward()
+    for gradient, parameter in zip(found, parameters, strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, atol=1e-5, rtol=1e-4)
+
+
 @torch.no_grad()
 def test_scores_do_not_depend_on_the_batch() -> None:
     trained = agent()
@@ -110,6 +122,18 @@ def test_length_batches_hold_everything_once_within_the_budget() -> None:
     assert sorted(i for group in groups for i in group) == list(range(8))
     for group in groups:
         assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 120
+
+
+def test_length_batches_pad_less_than_a_twentieth_of_a_minibatch() -> None:
+    envs = VectorEnv(TextEnv, 16, seed=0)
+    prompts = [observation.prompt() for observation in envs.observations]
+    for _ in range(3):
+        prompts += [o.prompt() for o in envs.step([0, 1, 2, 3] * 4).observations]
+    lengths = [len(prompt) // 6 for prompt in prompts]  # about as many tokens
+    groups = length_batches(lengths, 10**6)
+    padded = sum(len(group) * max(lengths[i] for i in group) for group in groups)
+    assert sum(lengths) > 0.95 * padded
+    assert len(groups) <= 10
 
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:

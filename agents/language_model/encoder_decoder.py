@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers.models.t5.modeling_t5 import T5Attention
 
@@ -101,7 +100,30 @@ def _fed_forward(layer: Any, hidden: Tensor) -> Tensor:
 
 def _normed(norm: Any, hidden: Tensor) -> Tensor:
     """T5's layer norm: neither mean nor offset (Zhang and Sennrich 2019)."""
-    return F.rms_norm(hidden, norm.weight.shape, norm.weight, norm.variance_epsilon)
+    normed: Tensor = _RootMeanSquareNorm.apply(  # type: ignore[no-untyped-call]  # PyTorch's
+        hidden, norm.weight, norm.variance_epsilon
+    )
+    return normed
+
+
+class _RootMeanSquareNorm(torch.autograd.Function):
+    """w x / sqrt(mean(x²) + ε) in half the passes over memory that PyTorch takes on a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        scale = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(epsilon).rsqrt_()[..., None]
+        unit = x * scale
+        ctx.save_for_backward(unit, scale, weight)
+        normed: Tensor = unit * weight
+        return normed
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        unit, scale, weight = ctx.saved_tensors
+        inner = grad * weight
+        along = torch.linalg.vecdot(inner, unit).div_(unit.shape[-1])[..., None]
+        grad_weight = (grad * unit).flatten(0, -2).sum(0)
+        return torch.addcmul(inner, along, unit, value=-1).mul_(scale), grad_weight, None
 
 
 def _position_bias(attention: Any, place: Tensor, *, bidirectional: bool) -> Tensor:
