@@ -182,6 +182,31 @@ def train(
 
 
 @cli.command()
+@click.argument(
+    "search",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=Path("results/tuning/laptop.yaml"),
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs/tuning"),
+    show_default=True,
+    help="Directory of the trials' runs and of trials.csv.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True)
+def tune(search: Path, out: Path, jobs: int) -> None:
+    """Search for options, with the same number of trials for every agent.
+
+    SEARCH is a YAML file of the trials, by default results/tuning/laptop.yaml.
+    """
+    from bench.tune import load_search
+    from bench.tune import tune as run_trials
+
+    click.echo(run_trials(load_search(search), out, _console(), jobs=jobs))
+
+
+@cli.command()
 @click.argument("model", default="miniflan")
 @click.option(
     "--out",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def pretrain(
         _Rows(directory, work).to_the_end(console, stop.check)
     work.export(directory / "model")
     write_curve(directory)
+    write_card(directory)
     return directory / "model"
 
 
@@ -162,3 +164,57 @@ def write_curve(directory: Path) -> None:
         exact.legend(title="things in view", ncols=2)
         for ending, content in render(figure).items():
             atomic.write_bytes(directory / f"pretraining.{ending}", content)
+
+
+def write_card(directory: Path) -> None:
+    """Writes the model card, ``model/README.md``, from the rows and the model's own files.
+
+    Args:
+        directory: A pretraining's, complete.
+    """
+    validation = pd.read_csv(directory / "validation.csv")
+    last = validation[validation["steps"] == validation["steps"].max()]
+    config = read_json(directory / "config.json")
+    weights = directory / "model" / "model.safetensors"
+    lines = []
+    for task, rows in last.groupby("task", sort=False):
+        cells = [f"{row.exact / row.asked:.3f}" for row in rows.itertuples()]
+        lines.append(f"| {task} | {' | '.join(cells + [''] * (4 - len(cells)))} |")
+    text = _CARD.format(
+        examples=int(pd.read_csv(directory / "training.csv")["examples"].max()),
+        batches=config["steps"],
+        options=", ".join(f"{name} {value}" for name, value in config.items()),
+        size=weights.stat().st_size,
+        digest=hashlib.sha256(weights.read_bytes()).hexdigest(),
+        scores="\n".join(lines),
+    )
+    atomic.write_text(directory / "model" / "README.md", text)
+
+
+_CARD = """# MiniFlan
+
+A T5 of d_model 128 (three encoder layers, one decoder layer) with sub-words of its own, pretrained
+by `glam pretrain` on the benchmark's own instruction mixture and on nothing else. It is not
+Flan-T5. `glam pretrain` wrote this card.
+
+**Mixture.** Scenes that are drawn, in the environment's wording, with up to eight things from some
+270 nouns, 30 colours and made-up words, and questions about them: blanks to fill with the place of
+a named thing, where, what, on which side, which is nearest, is there, how many; an instruction and
+a scene, where is the thing of its first or last step; the order of an instruction's two steps;
+synonyms, opposites, categories, shades of colours; English and French translations. 15% of the
+scenes are French. A test scans it: there is no environment rollout, no reward, no scene with the
+command to take, no invented word of the Q2 splits and no recorded test episode.
+
+**Size.** {size:,} bytes in half precision, SHA-256 `{digest}`.
+
+**Compute.** {batches:,} batches, {examples:,} examples; {options}.
+
+**Validation.** Share of held-out answers that are right word for word, by number of things in the
+scene (1, 2, 4, 8; one column where there is no scene). Naming any thing's place would get 1, .5,
+.25 and .125 of the look-ups right (fill, instructed, where, what). Words without a scene are not
+held out: there are only so many.
+
+| task | 1 thing | 2 | 4 | 8 |
+|---|---|---|---|---|
+{scores}
+"""

@@ -12,7 +12,17 @@ from bench.cli import cli
 from bench.run import RunDirectory
 from envs import SPLITS
 
-COMMANDS = ("reproduce", "train", "evaluate", "report", "agents", "splits", "doctor", "pretrain")
+COMMANDS = (
+    "reproduce",
+    "train",
+    "evaluate",
+    "report",
+    "agents",
+    "splits",
+    "doctor",
+    "pretrain",
+    "tune",
+)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import ast
 import gzip
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 from run_files import ROOT
+from safetensors.torch import load_file
 from transformers import T5ForConditionalGeneration
 
 from agents.miniflan import mixture, vocabulary
+from agents.miniflan.architecture import MINIFLAN_FOLDER
 from agents.miniflan.muon import Muon
 from agents.miniflan.pretraining import Pretraining, PretrainingConfig
 from bench.cli import cli
@@ -158,3 +161,18 @@ def test_the_command_writes_rows_curve_and_a_model(tmp_path) -> None:
     unknown = CliRunner().invoke(cli, ["pretrain", "--set", "speed=1", "--out", str(tmp_path)])
     assert unknown.exit_code == 2
     assert "speed" in unknown.output
+
+
+def test_the_weights_that_ship_look_things_up_and_their_card_says_how_well() -> None:
+    work = Pretraining(SHORT)
+    tensors = load_file(MINIFLAN_FOLDER / "model.safetensors")
+    work.model.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
+    rng = Random("fresh")
+    for count, least in ((2, 0.85), (4, 0.6), (8, 0.4)):
+        answers = work.exact([mixture.fill(rng, count) for _ in range(40)])
+        right = [verdict for verdicts in answers for verdict in verdicts]
+        assert sum(right) / len(right) > least
+    card = (MINIFLAN_FOLDER / "README.md").read_text(encoding="utf-8")
+    weights = (MINIFLAN_FOLDER / "model.safetensors").read_bytes()
+    assert hashlib.sha256(weights).hexdigest() in card
+    assert len(weights) < 10_000_000
