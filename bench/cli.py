@@ -194,7 +194,13 @@ def train(
     show_default=True,
     help="Directory of the trials' runs and of trials.csv.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Trials side by side.",
+)
 def tune(search: Path, out: Path, jobs: int) -> None:
     """Search for options, with the same number of trials for every agent.
 
@@ -222,7 +228,13 @@ def tune(search: Path, out: Path, jobs: int) -> None:
     metavar="OPTION=NUMBER",
     help="Change an option, e.g. steps=1000; repeatable.",
 )
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Threads of PyTorch; another number gives other last digits.",
+)
 def pretrain(model: str, out: Path, overrides: tuple[str, ...], threads: int) -> None:
     """Pretrain a language model on the project's own instruction mixture.
 

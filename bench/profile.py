@@ -133,7 +133,7 @@ def load_profile(
         AgentError: If an agent cannot be found.
     """
     path = _find(reference)
-    values = _read_yaml(path)
+    values = read_yaml(path)
     assignments = [_assignment(text) for text in overrides]
     for key, value in assignments:
         if not key.startswith("agent."):
@@ -279,7 +279,12 @@ def _parse(text: str, source: str) -> Any:
             loader.dispose()
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads a file of settings: safe YAML, numbers such as 1e-3 included, no key twice.
+
+    Raises:
+        ConfigError: If it cannot be read or does not hold settings by name.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

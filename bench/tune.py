@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from bench import atomic
 from bench.config import ConfigError
 from bench.lifecycle import check_device
-from bench.profile import load_profile
+from bench.profile import load_profile, read_yaml
 from bench.records import ENDED, Run, read_records
 from bench.reproduce import reproduce, train_command
 from bench.row_file import Cell, format_rows
@@ -56,11 +55,10 @@ def load_search(path: Path) -> Search:
         ConfigError: If the file does not hold one, or gives an agent more trials than another.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        search = Search(**content)
+        search = Search(**read_yaml(path))
         counts = {agent: len(trials) for agent, trials in search.trials.items()}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is no search: {str(error).splitlines()[0]}") from error
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is no search: {error}") from error
     if len(set(counts.values())) != 1:
         raise ConfigError(f"{path} gives some agents more trials than others: {counts}")
     return search

@@ -224,7 +224,7 @@ def test_labels_say_what_is_not_pretrained(untied_checkpoint: Path) -> None:
     assert toy["model"]["weights_sha256"] != shipped["model"]["weights_sha256"]
     config = LanguageModelConfig(model="miniflan", **SMALL)
     zero_shot = ZeroShotAgent(config, AgentContext())
-    assert zero_shot.identity()["label"] == "GFlan (TinyT5, not pretrained), zero-shot"
+    assert zero_shot.identity()["label"] == "GFlan (MiniFlan), zero-shot"
     assert not ZeroShotAgent.learns
 
 
