@@ -6,9 +6,11 @@ Layout::
                                      manifest.json     state and provenance
                                      metrics.csv       one row per update
                                      episodes.csv      one row per training episode
+                                     probes.csv        answers to fixed prompts over training
                                      evaluation/<split>.csv   one row per test episode
+                                     replays/<split>.csv      one row per step of two of them
                                      checkpoint/       what a resumed run needs
-                                     train.log         for people
+                                     train.log, tensorboard/  for people
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ class RunDirectory:
         self.path = path
         self.metrics = RowFile(path / "metrics.csv")
         self.episodes = RowFile(path / "episodes.csv")
+        self.probes = RowFile(path / "probes.csv")
         self.checkpoints = CheckpointStore(path / "checkpoint")
         self.log = path / "train.log"
 
@@ -128,6 +131,11 @@ class RunDirectory:
             changed = next(differences(then, now, "splits."), None)
         return None if changed is None else f"{self.path} was made with another {changed}"
 
+    @property
+    def lock_path(self) -> Path:
+        """File that is locked while a process works on the run, with that process's id."""
+        return self.path.parent / f".{self.path.name}.lock"
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keeps every other process off this run; a dead process's lock is void.
@@ -136,7 +144,7 @@ class RunDirectory:
             RunError: If another process holds it, naming its pid.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        path = self.path.parent / f".{self.path.name}.lock"
+        path = self.lock_path
         lock = filelock.FileLock(path)
         try:
             lock.acquire(blocking=False)
@@ -228,16 +236,27 @@ class RunDirectory:
         """Where a split's test episodes are kept."""
         return self.path / "evaluation" / f"{split}.csv"
 
-    def write_evaluation(self, split: str, rows: Iterable[Sequence[Cell]]) -> None:
+    def replays(self, split: str) -> Path:
+        """Where the steps of some of a split's test episodes are kept."""
+        return self.path / "replays" / f"{split}.csv"
+
+    def write_evaluation(
+        self, split: str, rows: Iterable[Sequence[Cell]], replays: Iterable[Sequence[Cell]]
+    ) -> None:
         """Puts a split's test episodes in place, all at once.
 
         Args:
             split: Name of the split.
             rows: One row per episode, under ``EVALUATION_COLUMNS``.
+            replays: Rows of ``replays/<split>.csv``, its header first.
         """
-        path = self.evaluation(split)
-        path.parent.mkdir(exist_ok=True)
-        atomic.write_text(path, format_rows([EVALUATION_COLUMNS, *rows]))
+        # The episodes last: where they are, the split is done.
+        for path, content in (
+            (self.replays(split), replays),
+            (self.evaluation(split), [EVALUATION_COLUMNS, *rows]),
+        ):
+            path.parent.mkdir(exist_ok=True)
+            atomic.write_text(path, format_rows(content))
 
     def tested(self, split: str, episodes: int) -> bool:
         """Whether a split's test episodes are there, as many as asked for."""

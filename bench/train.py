@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from agents.base import Agent, AgentError, speaking_for
 from bench import atomic
 from bench.checkpoint import Checkpoint, CheckpointError
 from bench.config import RunConfig
+from bench.probes import ProbeLog
 from bench.progress import RunProgress
 from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS, Cell
 from bench.run import RunDirectory
+from bench.tensorboard_log import TensorBoardLog
 from envs import Episode, VectorEnv
 
 STATE_FORMAT = 2
@@ -46,7 +49,9 @@ def train(
     """
     envs = VectorEnv(config.environment.build, config.train.n_envs, config.seed)
     try:
-        return _Training(agent, config, run, envs).to_the_end(progress, check_stop)
+        training = _Training(agent, config, run, envs)
+        with closing(TensorBoardLog(run.path / "tensorboard", envs.steps)) as board:
+            return training.to_the_end(progress, check_stop, board)
     finally:
         envs.close()
 
@@ -60,14 +65,19 @@ class _Training:
         self._episodes = 0
         self._columns: tuple[str, ...] = ()
         self._saved_at = 0
+        self._probes = ProbeLog(agent, config, run.probes)
         self._restore()
 
-    def to_the_end(self, progress: RunProgress, check_stop: Callable[[], None]) -> int:
+    def to_the_end(
+        self, progress: RunProgress, check_stop: Callable[[], None], board: TensorBoardLog
+    ) -> int:
         budget = self._config.train.steps
         progress.resume_at(self._envs.steps)
         while self._envs.steps < budget:
-            ended = self._update()
-            progress.update(self._envs.steps, [episode.success for episode in ended])
+            numbers, ended = self._update()
+            solved = [episode.success for episode in ended]
+            progress.update(self._envs.steps, solved)
+            board.add(self._envs.steps, numbers, solved)
             if self._envs.steps - self._saved_at >= self._config.train.checkpoint_every:
                 self._save()
             try:
@@ -79,7 +89,7 @@ class _Training:
         self._run.checkpoints.keep_newest()
         return self._envs.steps
 
-    def _update(self) -> list[Episode]:
+    def _update(self) -> tuple[dict[str, float], list[Episode]]:
         before = self._envs.steps
         self._updates += 1
         where = f"agent {self._config.agent!r}, update {self._updates}"
@@ -87,13 +97,15 @@ class _Training:
             metrics = self._agent.update(self._envs)
         if self._envs.steps <= before:
             raise AgentError(f"{where}: took no environment step")
-        self._log_metrics(self._checked(metrics, where), where)
+        numbers = self._checked(metrics, where)
+        self._log_metrics(numbers, where)
         ended = self._envs.pop_episodes()
         self._run.episodes.append(
             _episode_row(self._episodes + i, episode) for i, episode in enumerate(ended)
         )
         self._episodes += len(ended)
-        return ended
+        self._probes.passed(before, self._envs.steps)
+        return numbers, ended
 
     def _checked(self, metrics: Mapping[str, float], where: str) -> dict[str, float]:
         if not isinstance(metrics, Mapping):
@@ -128,13 +140,18 @@ class _Training:
         if self._envs.steps == self._saved_at:
             return
         run = self._run
-        for path in (run.metrics.path, run.episodes.path, run.path):
-            atomic.sync(path)
+        for path in (run.metrics.path, run.episodes.path, run.probes.path, run.path):
+            if path.exists():  # an agent that does not tell its chances leaves no probes
+                atomic.sync(path)
         state = {
             "format": STATE_FORMAT,
             "updates": self._updates,
             "episodes": self._episodes,
-            "rows": {"metrics": run.metrics.mark(), "episodes": run.episodes.mark()},
+            "rows": {
+                "metrics": run.metrics.mark(),
+                "episodes": run.episodes.mark(),
+                "probes": run.probes.mark(),
+            },
             "envs": self._envs.state(),
         }
         run.checkpoints.save(self._envs.steps, state, self._save_agent)
@@ -152,12 +169,17 @@ class _Training:
             run.metrics.clear()
             run.episodes.clear()
             run.episodes.append([EPISODE_COLUMNS])
+            self._probes.start()
             return
         state = checkpoint.state
         if state.get("format") != STATE_FORMAT:
             raise CheckpointError(f"{checkpoint.directory} has another format than {STATE_FORMAT}")
         run.metrics.cut_back(state["rows"]["metrics"])
         run.episodes.cut_back(state["rows"]["episodes"])
+        if state["rows"].get("probes", {}).get("size"):
+            run.probes.cut_back(state["rows"]["probes"])
+        else:
+            run.probes.clear()
         self._columns = tuple(run.metrics.header())
         self._updates, self._episodes = state["updates"], state["episodes"]
         self._envs.restore(state["envs"])

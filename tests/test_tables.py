@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_files import KINDS, outcomes, write_run
 
+from bench.comparison_tables import all_tables
 from bench.measures import Cell, relative_change
 from bench.paper import read_paper
 from bench.records import read_records
@@ -23,7 +24,7 @@ from bench.table_format import (
     to_latex,
     to_markdown,
 )
-from bench.tables import all_tables, generalisation_table, q1_table, runs_table, seed_table
+from bench.tables import generalisation_table, q1_table, runs_table, seed_table
 from bench.tables import task_kind_table as kinds_table
 from envs.splits import ARTICLE_SPLITS, SPLITS
 
@@ -260,7 +261,8 @@ def test_captions_name_the_setting_and_its_departures(tmp_path):
             "This is not the paper's setting: profile laptop; training steps 1,000 (paper: "
             "1,500,000); test episodes per split 10 (paper: 1,000); room size 6 (paper: 8); "
             "history 1 (paper: 3); distractors 2 (paper: 8); task kinds go to, open only "
-            "(paper: go to, pick up, put next, sequence, open).",
+            "(paper: go to, pick up, put next, sequence, open); language model tiny (paper: "
+            "Flan-T5-large).",
             "Language model not pretrained here: GFlan.",
         ):
             assert words in caption
