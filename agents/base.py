@@ -59,6 +59,20 @@ class AgentContext:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """What an agent makes of observations, for people who look on.
+
+    Attributes:
+        probabilities: (batch, n_actions) chance of each action, rows summing to 1.
+        values: (batch,) return the agent expects, in its own scale of rewards; None if it does
+            not estimate any.
+    """
+
+    probabilities: NDArray[np.floating]
+    values: NDArray[np.floating] | None = None
+
+
+@dataclass(frozen=True)
 class NoConfig:
     """The configuration of an agent without options."""
 
@@ -103,6 +117,17 @@ class Agent(ABC):
         Returns:
             (len(observations),) action indices.
         """
+
+    def judge(self, observations: Sequence[Observation]) -> Judgement | None:
+        """Says how likely each action is, for replays and figures; changes nothing in the agent.
+
+        Args:
+            observations: Any number of observations.
+
+        Returns:
+            The chances that :meth:`act` samples from; None if the agent does not tell.
+        """
+        return None
 
     def update(self, envs: VectorEnv) -> Mapping[str, float]:
         """One round: interact with the environments, learn, return what to log.

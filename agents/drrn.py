@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agents.base import Agent, AgentContext, AgentError, sample_actions
+from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
 from agents.replay import Replay, TransitionBatch
 from agents.text_encoder import TOKEN_DTYPE, TextEncoder, TokenBatch, pack
 from agents.tokenizer import train_tokenizer
@@ -142,14 +142,20 @@ class DRRNAgent(Agent):
 
     def act(self, observations: Sequence[Observation]) -> NDArray[np.integer]:
         """Samples from the softmax over Q; returns (batch,) action indices."""
-        actions = np.zeros(len(observations), np.int64)
+        return sample_actions(self.judge(observations).probabilities, observations)
+
+    def judge(self, observations: Sequence[Observation]) -> Judgement:
+        """The softmax over Q, and the largest Q as the value."""
         phrases = [observation.action_phrases for observation in observations]
+        probabilities = np.zeros((len(phrases), max(map(len, phrases))), np.float32)
+        best = np.zeros(len(phrases), np.float32)
         for group in dict.fromkeys(phrases):
             members = [i for i, own in enumerate(phrases) if own == group]
             values = self._values([self.encode(observations[i]) for i in members], group)
-            policy = torch.softmax(values / self.config.temperature, 1).cpu().numpy()
-            actions[members] = sample_actions(policy, [observations[i] for i in members])
-        return actions
+            policy = torch.softmax(values / self.config.temperature, 1)
+            probabilities[members, : len(group)] = policy.cpu().numpy()
+            best[members] = values.max(1).values.cpu().numpy()
+        return Judgement(probabilities, best)
 
     def update(self, envs: VectorEnv) -> Mapping[str, float]:
         """One round: ``rollout_length`` steps in each environment, learning in between.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.base import Agent, sample_actions
+from agents.base import Agent, Judgement, sample_actions
 from envs.observation import Observation
 
 
@@ -19,9 +19,12 @@ class RandomAgent(Agent):
 
     def act(self, observations: Sequence[Observation]) -> NDArray[np.integer]:
         """Samples uniformly with each observation's own draw; returns (batch,) indices."""
+        return sample_actions(self.judge(observations).probabilities, observations)
+
+    def judge(self, observations: Sequence[Observation]) -> Judgement:
+        """The same chance for every action."""
         n_actions = len(observations[0].action_phrases)
-        uniform = np.full((len(observations), n_actions), 1.0 / n_actions)
-        return sample_actions(uniform, observations)
+        return Judgement(np.full((len(observations), n_actions), 1.0 / n_actions))
 
     def identity(self) -> Mapping[str, Any]:
         """The label in tables."""

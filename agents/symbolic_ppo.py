@@ -18,7 +18,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from agents.base import Agent, AgentContext, AgentError, sample_actions
+from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
 from agents.symbolic_env import SymbolicVecEnv, encode
 from agents.symbolic_network import FiLMExtractor, Pooling
 from agents.training_state import load_optimizer, save_optimizer
@@ -133,12 +133,14 @@ class SymbolicPPOAgent(Agent):
 
     def act(self, observations: Sequence[Observation]) -> NDArray[np.integer]:
         """Samples from the policy; returns (batch,) action indices."""
-        arrays = encode(observations, self.context.history)
-        tensors = {k: torch.from_numpy(v).to(self.ppo.device) for k, v in arrays.items()}
+        return sample_actions(self._probabilities(self._tensors_of(observations)), observations)
+
+    def judge(self, observations: Sequence[Observation]) -> Judgement:
+        """The actor's policy and the critic's estimates."""
+        tensors = self._tensors_of(observations)
         with torch.no_grad():
-            distribution = self.policy.get_distribution(tensors).distribution
-        assert isinstance(distribution, torch.distributions.Categorical)
-        return sample_actions(distribution.probs.cpu().numpy(), observations)
+            values = self.policy.predict_values(tensors).squeeze(1)
+        return Judgement(self._probabilities(tensors), values.cpu().numpy())
 
     def update(self, envs: VectorEnv) -> Mapping[str, float]:
         """One rollout and the epochs over it.
@@ -208,6 +210,17 @@ class SymbolicPPOAgent(Agent):
     def identity(self) -> Mapping[str, Any]:
         """The label in tables."""
         return {"label": "Symbolic-PPO", "model": {}}
+
+    def _tensors_of(self, observations: Sequence[Observation]) -> dict[str, torch.Tensor]:
+        arrays = encode(observations, self.context.history)
+        return {k: torch.from_numpy(v).to(self.ppo.device) for k, v in arrays.items()}
+
+    def _probabilities(self, tensors: dict[str, torch.Tensor]) -> NDArray[np.floating]:
+        with torch.no_grad():
+            distribution = self.policy.get_distribution(tensors).distribution
+        assert isinstance(distribution, torch.distributions.Categorical)
+        probabilities: NDArray[np.floating] = distribution.probs.cpu().numpy()
+        return probabilities
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """Weights by name; a module that stands under several names comes once."""

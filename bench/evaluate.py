@@ -30,6 +30,7 @@ class TestEpisode:
         length: Number of steps.
         truncated: Whether the time limit ended it.
         prompt_hash: First digits of the SHA-256 over the prompts of its decisions, in order.
+        actions: Indices of the actions taken.
     """
 
     __test__ = False  # not a test case of pytest's
@@ -41,6 +42,7 @@ class TestEpisode:
     length: int
     truncated: bool
     prompt_hash: str
+    actions: tuple[int, ...]
 
     def row(self, split: Split) -> tuple[Cell, ...]:
         """The episode under ``EVALUATION_COLUMNS``."""
@@ -67,7 +69,7 @@ class _Slot:
     seed: int
     observation: Observation
     rewards: float = 0.0
-    length: int = 0
+    actions: list[int] = field(default_factory=list)
     prompts: Any = field(default_factory=hashlib.sha256)
 
     def perform(self, action: int) -> TestEpisode | None:
@@ -75,7 +77,7 @@ class _Slot:
         self.prompts.update(self.observation.prompt().encode() + b"\0")
         self.observation, reward, solved, out_of_time, _ = self.env.step(action)
         self.rewards += reward
-        self.length += 1
+        self.actions.append(action)
         if not (solved or out_of_time):
             return None
         return TestEpisode(
@@ -83,9 +85,10 @@ class _Slot:
             task_kind=self.env.task_kind,
             episode_return=self.rewards,
             success=solved,
-            length=self.length,
+            length=len(self.actions),
             truncated=out_of_time,
             prompt_hash=self.prompts.hexdigest()[:PROMPT_HASH_DIGITS],
+            actions=tuple(self.actions),
         )
 
 

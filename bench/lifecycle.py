@@ -25,6 +25,7 @@ from bench.interruption import Interrupted, StopSignal
 from bench.one_line_errors import in_one_line
 from bench.parsing import RecordError, name_problem
 from bench.progress import RunProgress
+from bench.replays import replay_header, replay_rows
 from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS
 from bench.run import RunDirectory, RunError, split_records
 from bench.run_log import logging_to
@@ -287,7 +288,10 @@ class _Sitting:
                     progress.update(done, [episode.success])
 
                 episodes = evaluate(self.agent, name, self.config, ended, self.stop.check)
-            self.run.write_evaluation(name, [episode.row(SPLITS[name]) for episode in episodes])
+            rows = [episode.row(SPLITS[name]) for episode in episodes]
+            header = replay_header(self.config.environment.n_actions)
+            replays = [header, *replay_rows(self.agent, name, self.config, episodes)]
+            self.run.write_evaluation(name, rows, replays)
         self.run.update_manifest("complete")
 
     @contextmanager

@@ -6,7 +6,9 @@ Layout::
                                      manifest.json     state and provenance
                                      metrics.csv       one row per update
                                      episodes.csv      one row per training episode
+                                     probes.csv        answers to fixed prompts over training
                                      evaluation/<split>.csv   one row per test episode
+                                     replays/<split>.csv      one row per step of two of them
                                      checkpoint/       what a resumed run needs
                                      train.log         for people
 """
@@ -48,6 +50,7 @@ class RunDirectory:
         self.path = path
         self.metrics = RowFile(path / "metrics.csv")
         self.episodes = RowFile(path / "episodes.csv")
+        self.probes = RowFile(path / "probes.csv")
         self.checkpoints = CheckpointStore(path / "checkpoint")
         self.log = path / "train.log"
 
@@ -228,16 +231,27 @@ class RunDirectory:
         """Where a split's test episodes are kept."""
         return self.path / "evaluation" / f"{split}.csv"
 
-    def write_evaluation(self, split: str, rows: Iterable[Sequence[Cell]]) -> None:
+    def replays(self, split: str) -> Path:
+        """Where the steps of some of a split's test episodes are kept."""
+        return self.path / "replays" / f"{split}.csv"
+
+    def write_evaluation(
+        self, split: str, rows: Iterable[Sequence[Cell]], replays: Iterable[Sequence[Cell]]
+    ) -> None:
         """Puts a split's test episodes in place, all at once.
 
         Args:
             split: Name of the split.
             rows: One row per episode, under ``EVALUATION_COLUMNS``.
+            replays: Rows of ``replays/<split>.csv``, its header first.
         """
-        path = self.evaluation(split)
-        path.parent.mkdir(exist_ok=True)
-        atomic.write_text(path, format_rows([EVALUATION_COLUMNS, *rows]))
+        # The episodes last: where they are, the split is done.
+        for path, content in (
+            (self.replays(split), replays),
+            (self.evaluation(split), [EVALUATION_COLUMNS, *rows]),
+        ):
+            path.parent.mkdir(exist_ok=True)
+            atomic.write_text(path, format_rows(content))
 
     def tested(self, split: str, episodes: int) -> bool:
         """Whether a split's test episodes are there, as many as asked for."""

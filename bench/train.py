@@ -10,6 +10,7 @@ from agents.base import Agent, AgentError, speaking_for
 from bench import atomic
 from bench.checkpoint import Checkpoint, CheckpointError
 from bench.config import RunConfig
+from bench.probes import ProbeLog
 from bench.progress import RunProgress
 from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS, Cell
 from bench.run import RunDirectory
@@ -60,6 +61,7 @@ class _Training:
         self._episodes = 0
         self._columns: tuple[str, ...] = ()
         self._saved_at = 0
+        self._probes = ProbeLog(agent, config, run.probes)
         self._restore()
 
     def to_the_end(self, progress: RunProgress, check_stop: Callable[[], None]) -> int:
@@ -93,6 +95,7 @@ class _Training:
             _episode_row(self._episodes + i, episode) for i, episode in enumerate(ended)
         )
         self._episodes += len(ended)
+        self._probes.passed(before, self._envs.steps)
         return ended
 
     def _checked(self, metrics: Mapping[str, float], where: str) -> dict[str, float]:
@@ -128,13 +131,18 @@ class _Training:
         if self._envs.steps == self._saved_at:
             return
         run = self._run
-        for path in (run.metrics.path, run.episodes.path, run.path):
-            atomic.sync(path)
+        for path in (run.metrics.path, run.episodes.path, run.probes.path, run.path):
+            if path.exists():  # an agent that does not tell its chances leaves no probes
+                atomic.sync(path)
         state = {
             "format": STATE_FORMAT,
             "updates": self._updates,
             "episodes": self._episodes,
-            "rows": {"metrics": run.metrics.mark(), "episodes": run.episodes.mark()},
+            "rows": {
+                "metrics": run.metrics.mark(),
+                "episodes": run.episodes.mark(),
+                "probes": run.probes.mark(),
+            },
             "envs": self._envs.state(),
         }
         run.checkpoints.save(self._envs.steps, state, self._save_agent)
@@ -152,12 +160,17 @@ class _Training:
             run.metrics.clear()
             run.episodes.clear()
             run.episodes.append([EPISODE_COLUMNS])
+            self._probes.start()
             return
         state = checkpoint.state
         if state.get("format") != STATE_FORMAT:
             raise CheckpointError(f"{checkpoint.directory} has another format than {STATE_FORMAT}")
         run.metrics.cut_back(state["rows"]["metrics"])
         run.episodes.cut_back(state["rows"]["episodes"])
+        if state["rows"].get("probes", {}).get("size"):
+            run.probes.cut_back(state["rows"]["probes"])
+        else:
+            run.probes.clear()
         self._columns = tuple(run.metrics.header())
         self._updates, self._episodes = state["updates"], state["episodes"]
         self._envs.restore(state["envs"])

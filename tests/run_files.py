@@ -59,6 +59,7 @@ def run_in_process(config: RunConfig, out: Path, **options):
 def result_bytes(run_path: Path) -> dict[str, bytes]:
     """Everything of a run that must be the same every time: rows, and what the agent saved."""
     found = [run_path / "metrics.csv", run_path / "episodes.csv", run_path / "config.json"]
+    found += [run_path / "probes.csv", *run_path.glob("replays/*.csv")]
     found += [*run_path.glob("evaluation/*.csv"), *run_path.glob("checkpoint/*/**/*")]
     return {str(p.relative_to(run_path)): p.read_bytes() for p in sorted(found) if p.is_file()}
 

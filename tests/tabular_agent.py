@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents import Agent, sample_actions
+from agents import Agent, Judgement, sample_actions
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,10 @@ class Tabular(Agent):
         self.rng = np.random.default_rng(context.seed)
 
     def act(self, observations):
-        return sample_actions(self._policy(self._rows(observations)), observations)
+        return sample_actions(self.judge(observations).probabilities, observations)
+
+    def judge(self, observations):
+        return Judgement(self._policy(self._rows(observations)))
 
     def update(self, envs):
         taken = []

@@ -110,6 +110,24 @@ def test_acts_alone_as_beside_others(name: str) -> None:
     assert chosen[0] == chosen[1] == chosen[2]
 
 
+@pytest.mark.parametrize("name", registered())
+def test_the_chances_it_tells_are_those_it_acts_by(name: str) -> None:
+    agent, env = build(name), TextEnv(room_size=5, num_distractors=1)
+    seen = env.reset(seed=1)[0]
+    told = agent.judge([seen, seen])
+    if agent.privileged:
+        assert told is None
+        return
+    assert told.probabilities.shape == (2, 6)
+    np.testing.assert_allclose(told.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert told.values is None or told.values.shape == (2,)
+    if not agent.learns:
+        assert told.values is None  # nothing has taught it any
+    for draw in (0.01, 0.5, 0.99):
+        drawn = [dataclasses.replace(seen, draw=draw)]
+        assert agent.act(drawn) == sample_actions(told.probabilities[:1], drawn)
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_acting_changes_nothing_that_is_saved(name: str, tmp_path: Path) -> None:
     agent = build(name)
@@ -118,6 +136,7 @@ def test_acting_changes_nothing_that_is_saved(name: str, tmp_path: Path) -> None
         (tmp_path / part).mkdir()
         agent.save(tmp_path / part)
         played(agent)
+        agent.judge([TextEnv().reset(seed=0)[0]])
     assert files(tmp_path / "before") == files(tmp_path / "after")
 
 

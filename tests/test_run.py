@@ -123,11 +123,14 @@ def test_layout_is_the_documented_one(finished):
         "manifest.json",
         "metrics.csv",
         "episodes.csv",
+        "probes.csv",
         "evaluation",
+        "replays",
         "checkpoint",
         "train.log",
     }
-    assert [path.name for path in (run.path / "evaluation").iterdir()] == ["english-goto.csv"]
+    for rows in ("evaluation", "replays"):
+        assert [path.name for path in (run.path / rows).iterdir()] == ["english-goto.csv"]
     assert run.path.parts[-3:] == ("small", "agent", "seed-3")
     assert run.config() == config
 

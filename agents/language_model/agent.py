@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from agents.base import Agent, AgentContext, AgentError, sample_actions
+from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
 from agents.language_model.adapters import add_adapters, load_adapters, save_adapters
 from agents.language_model.backbone import load_backbone
 from agents.language_model.causal import checkpoint_activations
@@ -85,6 +85,12 @@ class LanguageModelAgent(Agent):
         """Samples from the policy with each observation's own draw; returns (batch,) indices."""
         log_policy, _ = self.evaluate(observations)
         return sample_actions(log_policy.exp().cpu().numpy(), observations)
+
+    @torch.no_grad()
+    def judge(self, observations: Sequence[Observation]) -> Judgement:
+        """The policy and the value head's estimates."""
+        log_policy, values = self.evaluate(observations)
+        return Judgement(log_policy.exp().cpu().numpy(), values.float().cpu().numpy())
 
     def evaluate(self, observations: Sequence[Observation]) -> tuple[Tensor, Tensor]:
         """Log-policy and values, in any order of lengths and any mix of action sets.
@@ -296,6 +302,10 @@ class ZeroShotAgent(LanguageModelAgent):
             AgentError: Always.
         """
         return Agent.update(self, envs)
+
+    def judge(self, observations: Sequence[Observation]) -> Judgement:
+        """The policy alone: the value head was never trained."""
+        return Judgement(super().judge(observations).probabilities)
 
     def identity(self) -> Mapping[str, Any]:
         """The same model under a label of its own."""

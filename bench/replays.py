@@ -1,0 +1,122 @@
+"""Replays: what an agent did, step by step, in one solved and one unsolved test episode.
+
+An episode is a function of its seed, the run's seed and the actions, so a replay holds the actions
+and what the agent made of each view; grid and sentences come from the environment again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from agents.base import Agent, AgentError, speaking_for
+from bench.config import RunConfig
+from bench.evaluate import TestEpisode
+from bench.row_file import Cell
+from envs import SPLITS, Observation, TextEnv
+
+REPLAY_COLUMNS = ("episode_seed", "step", "action", "value")
+"""Followed by ``p0``, ``p1``, ... by action; empty where the agent does not tell."""
+
+
+def replay_header(n_actions: int) -> tuple[str, ...]:
+    """Columns of a replay file for an action set."""
+    return (*REPLAY_COLUMNS, *probability_columns(n_actions))
+
+
+def probability_columns(n_actions: int) -> tuple[str, ...]:
+    """Columns that hold the chances of the actions."""
+    return tuple(f"p{action}" for action in range(n_actions))
+
+
+def chosen_episodes(episodes: Sequence[TestEpisode]) -> list[TestEpisode]:
+    """The first solved and the first unsolved episode, where there is one: nobody picks."""
+    firsts = [next((e for e in episodes if e.success is wanted), None) for wanted in (True, False)]
+    return [episode for episode in firsts if episode is not None]
+
+
+def replay_rows(
+    agent: Agent, split: str, config: RunConfig, episodes: Sequence[TestEpisode]
+) -> list[tuple[Cell, ...]]:
+    """What the agent did and thought in the chosen ones of a split's test episodes.
+
+    Args:
+        agent: The agent that played them; it is not changed.
+        split: Name of the split.
+        config: The run.
+        episodes: The split's test episodes.
+
+    Returns:
+        One row per step under ``replay_header``.
+
+    Raises:
+        AgentError: If the agent's judgement does not fit the observations.
+    """
+    env = config.environment.build(SPLITS[split].level, SPLITS[split].view)
+    rows: list[tuple[Cell, ...]] = []
+    try:
+        for episode in chosen_episodes(episodes):
+            seen = list(retraced(env, episode.seed, config.seed, episode.actions))
+            thoughts = judged_rows(agent, seen, config.evaluation.n_envs)
+            for step, (action, thought) in enumerate(zip(episode.actions, thoughts, strict=True)):
+                rows.append((episode.seed, step, action, *thought))
+    finally:
+        env.close()
+    return rows
+
+
+def retraced(
+    env: TextEnv, seed: int, draw_seed: int, actions: Sequence[int]
+) -> Iterator[Observation]:
+    """Plays an episode again.
+
+    Args:
+        env: The environment; while an observation is out, it stands where that was made.
+        seed: Seed of the episode.
+        draw_seed: Seed of the run, which the observations' draws depend on.
+        actions: What was done.
+
+    Yields:
+        The observation that each action answered.
+    """
+    observation, _ = env.reset(seed=seed, options={"draw_seed": draw_seed})
+    for action in actions:
+        yield observation
+        observation = env.step(action)[0]
+
+
+def judged_rows(
+    agent: Agent, observations: Sequence[Observation], batch: int
+) -> list[tuple[Cell, ...]]:
+    """Value and chances of each observation as short text, empty where the agent does not tell.
+
+    Args:
+        agent: The agent.
+        observations: All with the same number of actions.
+        batch: Observations judged at once.
+
+    Raises:
+        AgentError: If the judgement does not fit the observations.
+    """
+    n_actions = len(observations[0].action_phrases)
+    rows: list[tuple[Cell, ...]] = []
+    for start in range(0, len(observations), batch):
+        part = observations[start : start + batch]
+        with speaking_for(f"{type(agent).__name__}.judge"):
+            judgement = agent.judge(part)
+        if judgement is None:
+            rows += [("",) * (1 + n_actions)] * len(part)
+            continue
+        shape = judgement.probabilities.shape
+        if shape != (len(part), n_actions):
+            expected = f"({len(part)}, {n_actions})"
+            raise AgentError(
+                f"{type(agent).__name__}.judge: probabilities of shape {shape}, expected {expected}"
+            )
+        values = [""] * len(part)
+        if judgement.values is not None:
+            values = [f"{value:.3g}" for value in judgement.values.tolist()]
+        rows += [
+            (value, *(f"{p:.3f}" for p in chances))
+            for value, chances in zip(values, judgement.probabilities.tolist(), strict=True)
+        ]
+    return rows
