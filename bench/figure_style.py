@@ -14,12 +14,17 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from bench.records import ENDED, MISSING, Records
-from bench.setting import departures
+from bench.setting import departures, profiles
 
 STYLE = Path(__file__).with_name("glam.mplstyle")
 COLUMN_WIDTH = 3.4
 """Width of a print column, in inches."""
 _LEGEND_CHARACTERS = 52
+_METADATA: Mapping[str, dict[str, str | None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
 
 _AGENT_COLOURS: Mapping[str, str] = {
     # Okabe and Ito's colour-blind safe set for the agents most often drawn together
@@ -91,13 +96,12 @@ def legend_label(records: Records, agent: str) -> str:
 
 def figure_title(records: Records, what: str) -> str:
     """What is shown, at which profile, and whether that is the paper's setting."""
-    profiles = sorted({run.manifest["profile"] for run in records.runs if run.manifest})
     warning = ", not the paper's setting" if departures(records) else ""
-    return f"{what}, profile {' / '.join(profiles)}{warning}"
+    return f"{what}, profile {profiles(records)}{warning}"
 
 
 def render(figure: Figure) -> dict[str, bytes]:
-    """Draw a figure as PNG and SVG, without dates or versions in either.
+    """Draw a figure as PNG, SVG and PDF, without dates or versions in any.
 
     Args:
         figure: A figure made and rendered under `figure_style`.
@@ -107,9 +111,9 @@ def render(figure: Figure) -> dict[str, bytes]:
     """
     if layout := figure.get_layout_engine():
         layout.execute(figure)
-    figure.set_layout_engine("none")  # lay out once: both files show the same figure
+    figure.set_layout_engine("none")  # lay out once: all files show the same figure
     contents = {}
-    for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+    for ending, metadata in _METADATA.items():
         file = io.BytesIO()
         figure.savefig(file, format=ending, metadata=metadata)
         contents[ending] = file.getvalue()

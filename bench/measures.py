@@ -157,6 +157,51 @@ def relative_change(cell: Cell, reference: Cell) -> float:
     return sum(cell.values[seed] for seed in seeds) / base - 1 if base else math.nan
 
 
+def difference(records: Records, agent: str, other: str, split: str) -> Cell:
+    """Success of one agent minus another's on a split, seed by seed, on the same test episodes."""
+    one, two = success(records, agent, split), success(records, other, split)
+    lacking = [s for s in one.values.keys() ^ two.values.keys()]
+    return Cell(
+        {seed: rate - two.values[seed] for seed, rate in one.values.items() if seed in two.values},
+        failed=tuple(sorted(s for s in lacking if s in (*one.failed, *two.failed))),
+        missing=tuple(sorted(s for s in lacking if s not in (*one.failed, *two.failed))),
+    )
+
+
+def solved_by_one_only(
+    records: Records, agent: str, other: str, split: str
+) -> tuple[int, int, int]:
+    """Test episodes that only the one, only the other agent solved, and all that both played.
+
+    Episodes are paired by the run's seed and their own; those of all seeds are added up.
+    """
+    only_one = only_other = both_played = 0
+    theirs = {run.seed: run.test_rows(split) for run in records.of(other)}
+    for run in records.of(agent):
+        one, two = run.test_rows(split), theirs.get(run.seed)
+        if one is None or two is None:
+            continue
+        pairs = one[["episode_seed", "success"]].merge(
+            two[["episode_seed", "success"]], on="episode_seed", suffixes=("_one", "_other")
+        )
+        only_one += int((pairs["success_one"] & ~pairs["success_other"]).sum())
+        only_other += int((~pairs["success_one"] & pairs["success_other"]).sum())
+        both_played += len(pairs)
+    return only_one, only_other, both_played
+
+
+def article_scores(records: Records, agent: str) -> NDArray[np.float64]:
+    """Success rates of the seeds that played all of the article's questions, [seeds, splits].
+
+    The split that only serves as a reference is left out.
+    """
+    asked = [name for name in ARTICLE_SPLITS if SPLITS[name].question != "reference"]
+    cells = [success(records, agent, name).values for name in asked]
+    seeds = [seed for seed in cells[0] if all(seed in cell for cell in cells)]
+    rates = [[cell[seed] for cell in cells] for seed in seeds]
+    return np.array(rates, np.float64).reshape(len(seeds), len(asked))
+
+
 def splits(records: Records) -> tuple[str, ...]:
     """Splits to report: the article's, then every other that a run evaluated or was asked for."""
     asked = {

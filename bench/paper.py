@@ -30,6 +30,8 @@ ROOM_SIZE = 8
 HISTORY = 3
 NUM_DISTRACTORS = 8
 MODEL = "Flan-T5-large"
+READING_ERROR = 0.01
+"""Error of a success rate that was read off a figure."""
 
 
 @dataclass(frozen=True)

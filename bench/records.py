@@ -4,6 +4,7 @@ Layout (`<directory>` is e.g. `results/laptop`)::
 
     <directory>/<agent>/seed-<n>/{config.json, manifest.json, metrics.csv, episodes.csv}
     <directory>/<agent>/seed-<n>/evaluation/<split>.csv
+    <directory>/<agent>/seed-<n>/{probes.csv, replays/<split>.csv}, if the agent tells its chances
 
 A failed run and a run that is not there are kept and marked: `Run.state` is "failed" or "missing".
 """
@@ -49,6 +50,8 @@ EVALUATION_TYPES: Mapping[str, type] = {
     "truncated": bool,
     "prompt_hash": str,
 }
+_PROBE_TYPES: Mapping[str, type] = {"steps": int, "probe": str}
+_REPLAY_TYPES: Mapping[str, type] = {"episode_seed": int, "step": int, "action": int}
 _METRIC_TYPES: Mapping[str, type] = {"update": int, "steps": int}
 _CONFIG_TYPES: tuple[tuple[str, str, type], ...] = (
     ("environment", "level", str),
@@ -90,6 +93,8 @@ class Run:
         metrics: One row per update: update, steps and the agent's own floats.
         episodes: One row per finished training episode.
         evaluation: By split, one row per test episode; only splits whose file is there.
+        probes: One row per probe and time it was asked, with the chances of the actions.
+        replays: By split, one row per step of the replayed test episodes.
     """
 
     agent: str
@@ -104,6 +109,8 @@ class Run:
     metrics: pd.DataFrame = field(default_factory=lambda: empty_rows(_METRIC_TYPES))
     episodes: pd.DataFrame = field(default_factory=lambda: empty_rows(EPISODE_TYPES))
     evaluation: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    probes: pd.DataFrame = field(default_factory=lambda: empty_rows(_PROBE_TYPES))
+    replays: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def budget(self) -> int:
@@ -227,6 +234,11 @@ def _read_run(directory: Path) -> Run:
         metrics=read_rows(directory / "metrics.csv", _METRIC_TYPES, ended and manifest["learns"]),
         episodes=_read_episodes(directory / "episodes.csv", EPISODE_TYPES, ended),
         evaluation=evaluation,
+        probes=read_rows(directory / "probes.csv", _PROBE_TYPES, required=False),
+        replays={
+            path.stem: read_rows(path, _REPLAY_TYPES)
+            for path in sorted(directory.glob("replays/*.csv"))
+        },
     )
 
 

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from bench import atomic
 from bench.caveats import caveats
 from bench.claims import verdicts
-from bench.figures import all_figures
+from bench.comparison_tables import all_tables
+from bench.figures import CAPTIONS, all_figures
 from bench.paper import PaperResults, read_paper
 from bench.records import Records, read_records
-from bench.setting import departures, describe_setting
+from bench.report_page import render_page
+from bench.setting import departures, describe_setting, profiles
 from bench.table_format import Table, markdown_body, markdown_escape, to_csv, to_latex, to_markdown
-from bench.tables import all_tables
 
+_PROBE_FIGURES = ("probe_best_action", "probe_actions")
 _FORMATS = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
 
 
 def write_report(directory: Path) -> list[Path]:
-    """Regenerate tables, figures and `report.md` of a results directory.
+    """Regenerate tables, figures, `report.md` and `report.html` of a results directory.
 
     Args:
         directory: Directory that holds `<agent>/seed-<n>/`; the report is written into it.
 
     Returns:
-        The files written: `tables/*`, `figures/*` and `report.md`.
+        The files written: `tables/*`, `figures/*`, `report.md` and `report.html`.
 
     Raises:
         RecordError: If there are no runs, or a record is malformed; nothing is written then.
@@ -32,23 +35,27 @@ def write_report(directory: Path) -> list[Path]:
     """
     records, paper = read_records(directory), read_paper()
     tables = all_tables(records, paper)
+    figures = all_figures(records, paper)
     contents: dict[Path, bytes] = {}
     for table in tables:
         for ending, render in _FORMATS.items():
             contents[directory / "tables" / f"{table.name}.{ending}"] = render(table).encode()
-    for name, files in all_figures(records, paper).items():
+    for name, files in figures.items():
         for ending, content in files.items():
             contents[directory / "figures" / f"{name}.{ending}"] = content
-    contents[directory / "report.md"] = _markdown(records, paper, tables).encode()
+    contents[directory / "report.md"] = _markdown(records, paper, tables, figures).encode()
+    page = render_page(records, paper, tables, figures)
+    contents[directory / "report.html"] = page.encode()
     for path, content in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_bytes(path, content)
     return list(contents)
 
 
-def _markdown(records: Records, paper: PaperResults, tables: tuple[Table, ...]) -> str:
+def _markdown(
+    records: Records, paper: PaperResults, tables: tuple[Table, ...], figures: Iterable[str]
+) -> str:
     by_name = {table.name: table for table in tables}
-    profiles = sorted({run.manifest["profile"] for run in records.runs if run.manifest})
     setting = "\n".join(
         f"> {markdown_escape(s)}" for s in (describe_setting(records), *departures(records))
     )
@@ -63,32 +70,26 @@ def _markdown(records: Records, paper: PaperResults, tables: tuple[Table, ...]) 
         for table in tables
     ]
     sections = [
-        f"# GLAM-Bench, profile {' / '.join(profiles) or 'unknown'}",
+        f"# GLAM-Bench, profile {profiles(records)}\n\nThe same with replays and provenance: "
+        "[report.html](report.html).",
         setting,
         "## The article's claims\n\nJudged by the means over seeds, in the setting above only.",
         "\n".join(["| claim and rule | outcome | evidence |", "|---|---|---|", *lines]),
         "## Q1: sample efficiency",
         _table(by_name["q1"]),
-        _figure(
-            "q1_learning_curves",
-            "Success rate of training episodes against environment steps. Thin: seeds (dotted up "
-            "to a cross: a run that did not end); bold: their mean; band: 95% t interval; dashed: "
-            "agents that do not learn, on the test episodes. Below: the paper's known points.",
-        ),
+        _figure("q1_learning_curves"),
         "## Q2 and Q3: generalisation",
         _table(by_name["q2_q3"]),
-        _figure(
-            "q2_q3_generalisation",
-            "Light bar: success on the reference named in each panel; dark bar: success on the "
-            "split; on top the relative change. Points: seeds; lines: 95% t intervals, cut at 0 "
-            "and 1.",
-        ),
-        _figure("q2_q3_generalisation_paper", "The paper's numbers in the same layout."),
+        _figure("q2_q3_generalisation"),
+        _figure("q2_q3_generalisation_paper"),
+        "## Ours beside the paper's",
+        _table(by_name["comparison"]),
+        "## All questions together",
+        _table(by_name["aggregate"]),
         "## Success by task kind",
-        _figure(
-            "success_by_task_kind",
-            "Train tasks, test episodes. All splits: [table](tables/task_kinds.md).",
-        ),
+        _figure("success_by_task_kind") + " All splits: [table](tables/task_kinds.md).",
+        "## While they learn",
+        *(_figure(n) for n in (*_PROBE_FIGURES, "training_diagnostics") if n in figures),
         "## Caveats",
         "\n".join(notes),
         "## Where the numbers come from",
@@ -105,5 +106,5 @@ def _table(table: Table) -> str:
     return f"{markdown_body(table)}\n{markdown_escape(' '.join(table.notes))}"
 
 
-def _figure(name: str, caption: str) -> str:
-    return f"![{name}](figures/{name}.png)\n\n{caption}"
+def _figure(name: str) -> str:
+    return f"![{name}](figures/{name}.png)\n\n{CAPTIONS[name]}"

@@ -16,6 +16,12 @@ _NEVER_PRETRAINED = (
 )  # by definition, in the paper too
 
 
+def profiles(records: Records) -> str:
+    """Names of the profiles that the runs come from."""
+    names = sorted({run.manifest["profile"] for run in records.runs if run.manifest})
+    return " / ".join(names) or "unknown"
+
+
 def describe_setting(records: Records) -> str:
     """One sentence: profile, level options, steps, seeds, test episodes, language models.
 
@@ -45,8 +51,8 @@ def describe_setting(records: Records) -> str:
 def departures(records: Records) -> tuple[str, ...]:
     """Sentences that say where these runs are not the paper's setting; none if they are."""
     runs = [run for run in records.runs if run.config]
-    profiles = {run.manifest["profile"] for run in runs} - {"paper"}
-    differing = [f"profile {name}" for name in sorted(profiles)]
+    scaled = {run.manifest["profile"] for run in runs} - {"paper"}
+    differing = [f"profile {name}" for name in sorted(scaled)]
     published: list[tuple[str, int, Callable[[Run], Any]]] = [
         ("training steps", paper.STEPS, lambda run: run.budget if run.learns else None),
         ("test episodes per split", paper.TEST_EPISODES, lambda run: run.test_episodes),
@@ -71,10 +77,7 @@ def departures(records: Records) -> tuple[str, ...]:
     unpretrained = [
         records.label(agent)
         for agent in records.agents
-        if any(
-            run.manifest.get("model", {}).get("pretrained") is False for run in records.of(agent)
-        )
-        and (profiles or agent not in _NEVER_PRETRAINED)
+        if _not_pretrained(records, agent) and (scaled or agent not in _NEVER_PRETRAINED)
     ]
     if unpretrained:
         sentences.append(
@@ -83,6 +86,16 @@ def departures(records: Records) -> tuple[str, ...]:
             "setting, and says nothing about what pretraining gives."
         )
     return tuple(sentences)
+
+
+def lacks_pretraining(records: Records, agent: str) -> bool:
+    """Whether the agent's language model is not pretrained although the paper's is."""
+    return agent not in _NEVER_PRETRAINED and _not_pretrained(records, agent)
+
+
+def _not_pretrained(records: Records, agent: str) -> bool:
+    models = (run.manifest.get("model") or {} for run in records.of(agent))
+    return any(model.get("pretrained") is False for model in models)
 
 
 def _kinds(run: Run) -> tuple[str, ...]:

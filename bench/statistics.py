@@ -163,6 +163,43 @@ def rates_by_task_kind(kinds: Sequence[str], success: Iterable[float]) -> dict[s
     return {kind: float(np.mean(values)) for kind, values in outcomes.items()}
 
 
+def interquartile_mean(scores: ArrayLike) -> float:
+    """Mean of the middle half of all scores (Agarwal et al. 2021, "rliable", section 4.2).
+
+    Args:
+        scores: One score per run and task, any shape, usually [seeds, splits].
+
+    Returns:
+        The mean after the lowest and the highest quarter (rounded down) are left out; NaN
+        without scores.
+    """
+    flat = np.asarray(scores, dtype=np.float64).ravel()
+    return float(stats.trim_mean(flat, 0.25)) if flat.size else math.nan
+
+
+def probability_of_improvement(ours: ArrayLike, theirs: ArrayLike) -> float:
+    """Chance that a run of one agent beats a run of another (Agarwal et al. 2021, section 4.3).
+
+    Args:
+        ours: Scores of the one, shape [seeds, tasks].
+        theirs: Scores of the other, shape [other seeds, tasks]; the same tasks in the same order.
+
+    Returns:
+        The share of pairs of runs in which ours is higher, a tie counting half, averaged over the
+        tasks; NaN without a pair.
+
+    Raises:
+        ValueError: If the tasks differ in number.
+    """
+    one, other = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    if one.ndim != 2 or other.ndim != 2 or one.shape[1] != other.shape[1]:
+        raise ValueError(f"scores {one.shape} and {other.shape} are not [seeds, the same tasks]")
+    if not one.size or not other.size:
+        return math.nan
+    gap = one[:, None] - other[None]
+    return float(((gap > 0) + 0.5 * (gap == 0)).mean())
+
+
 def wilson_interval(
     successes: int, episodes: int, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:

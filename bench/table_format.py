@@ -77,10 +77,11 @@ class Table:
         return tuple(" ".join(s.split()) for s in (self.title, *self.setting, *self.notes))
 
 
-def rate_entry(cell: Cell, change: float | None = None) -> Entry:
+def rate_entry(cell: Cell, change: float | None = None, signed: bool = False) -> Entry:
     """A success rate or a sample efficiency: mean ± half-width, then the relative change if given.
 
-    Failed and missing seeds are said in brackets with the number of seeds that remain.
+    `signed` is for a difference of rates: it has a sign even above zero. Failed and missing seeds
+    are said in brackets with the number of seeds that remain.
     """
     summary = cell.over_seeds
     fields = {
@@ -93,7 +94,8 @@ def rate_entry(cell: Cell, change: float | None = None) -> Entry:
         fields["change"] = _number(change, 6)
     if summary.n == 0:
         return Entry(cell.status, fields | {"mean": cell.status})
-    text = f"{summary.mean:.2f} ± {_number(summary.half_width, 2)}"
+    mean = _signed(summary.mean) if signed else f"{summary.mean:.2f}"
+    text = f"{mean} ± {_number(summary.half_width, 2)}"
     if change is not None:
         text += f" ({percent(change)})"
     return Entry(text + _reduced(cell), fields)
@@ -121,6 +123,13 @@ def steps_entry(cell: Cell) -> Entry:
     else:
         text = "never"
     return Entry(text + _reduced(cell), fields)
+
+
+def difference_entry(difference: float) -> Entry:
+    """A difference of success rates with its sign; a dash where there is none."""
+    if math.isnan(difference):
+        return Entry(UNPUBLISHED, {"": ""})
+    return Entry(_signed(difference), {"": _number(difference, 6)})
 
 
 def published_rate_entry(rate: float, change: float = math.nan) -> Entry:
@@ -156,6 +165,11 @@ def percent(change: float) -> str:
         return NOT_AVAILABLE
     rounded = round(100 * change)
     return f"{rounded:+d}%" if rounded else "0%"
+
+
+def _signed(value: float) -> str:
+    rounded = round(value, 2)
+    return f"{rounded:+.2f}" if rounded else "0.00"
 
 
 def _number(value: float, digits: int) -> str:

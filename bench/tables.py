@@ -24,21 +24,10 @@ from envs.splits import SPLITS
 Row = tuple[Entry | str, ...]
 
 _NOT_LEARNING = "does not learn"
-_INTERVAL = (
+INTERVAL_NOTE = (
     "Measured: mean over seeds ± half of the 95% t interval (seeds - 1 degrees of freedom); "
     "n/a at one seed."
 )
-
-
-def all_tables(records: Records, paper: PaperResults) -> tuple[Table, ...]:
-    """Every table of the report, in its order."""
-    return (
-        q1_table(records, paper),
-        generalisation_table(records, paper),
-        task_kind_table(records),
-        seed_table(records),
-        runs_table(records),
-    )
 
 
 def q1_table(records: Records, paper: PaperResults) -> Table:
@@ -66,14 +55,15 @@ def q1_table(records: Records, paper: PaperResults) -> Table:
     return Table(
         name="q1",
         title="Q1, sample efficiency.",
-        setting=_setting(records),
+        setting=setting_sentences(records),
         notes=(
             f"End of training: training episodes that ended in the last {share} of the steps. "
             "Test episodes: the train tasks, after training. SE: mean over training of the success "
-            f"rate, in windows of {share} of the steps. Steps to {THRESHOLD}: end of the first "
+            f"rate, in windows of {share} of the steps; times the steps it is the area under the "
+            f"learning curve. Steps to {THRESHOLD}: end of the first "
             "window whose success rate reaches it; never: within the steps of the training.",
-            _INTERVAL,
-            _published(*paper.success_sources, *paper.curve_sources),
+            INTERVAL_NOTE,
+            published_note(*paper.success_sources, *paper.curve_sources),
         ),
         columns=(
             "agent",
@@ -95,7 +85,7 @@ def generalisation_table(records: Records, paper: PaperResults) -> Table:
     rows: list[Row] = []
     for split in measures.splits(records):
         for reference in measures.comparisons(split):
-            row: list[Entry | str] = [_question(split), split_title(split)]
+            row: list[Entry | str] = [question_of(split), split_title(split)]
             row.append(split_title(reference) if reference else UNPUBLISHED)
             for agent in records.agents:
                 cell = measures.success(records, agent, split)
@@ -111,13 +101,13 @@ def generalisation_table(records: Records, paper: PaperResults) -> Table:
     return Table(
         name="q2_q3",
         title="Q2 and Q3, generalisation: success rate on the test episodes of each split.",
-        setting=_setting(records),
+        setting=setting_sentences(records),
         notes=(
             "In parentheses: change of the mean success rate relative to the reference split, over "
             "the seeds that have both. French is played on go to tasks, so its reference is "
             "English go to; the article draws it against the train tasks.",
-            _INTERVAL,
-            _published(*paper.success_sources),
+            INTERVAL_NOTE,
+            published_note(*paper.success_sources),
         ),
         columns=(
             "question",
@@ -136,15 +126,15 @@ def task_kind_table(records: Records) -> Table:
     for split in measures.splits(records):
         for kind, episodes in measures.kind_counts(records, split).items():
             cells = [measures.success_by_kind(records, a, split, kind) for a in records.agents]
-            head = (_question(split), split_title(split), kind, str(episodes))
+            head = (question_of(split), split_title(split), kind, str(episodes))
             rows.append((*head, *map(rate_entry, cells)))
     return Table(
         name="task_kinds",
         title="Success rate on the test episodes by task kind.",
-        setting=_setting(records),
+        setting=setting_sentences(records),
         notes=(
             "Episodes: test episodes of the kind in a run; all agents play the same ones.",
-            _INTERVAL,
+            INTERVAL_NOTE,
             "The paper publishes no numbers by task kind.",
         ),
         columns=("question", "split", "task kind", "episodes", *map(records.label, records.agents)),
@@ -168,7 +158,7 @@ def seed_table(records: Records) -> Table:
     return Table(
         name="seeds",
         title="Every run on every split.",
-        setting=_setting(records),
+        setting=setting_sentences(records),
         notes=(
             "The Wilson interval (95%) covers the draw of the test episodes of that one checkpoint "
             "and nothing else: to compare agents, compare seeds.",
@@ -191,7 +181,7 @@ def runs_table(records: Records) -> Table:
     return Table(
         name="runs",
         title="The runs behind every measured number.",
-        setting=_setting(records),
+        setting=setting_sentences(records),
         notes=(),
         columns=(
             "agent",
@@ -244,7 +234,8 @@ def split_title(split: str) -> str:
     return SPLITS[split].title if split in SPLITS else split
 
 
-def _question(split: str) -> str:
+def question_of(split: str) -> str:
+    """Question that a split answers; "variant" if `envs.splits` does not know it."""
     return SPLITS[split].question if split in SPLITS else "variant"
 
 
@@ -259,9 +250,11 @@ def _seeds(count: int) -> str:
     return f"{count} seed{'' if count == 1 else 's'}"
 
 
-def _setting(records: Records) -> tuple[str, ...]:
+def setting_sentences(records: Records) -> tuple[str, ...]:
+    """The setting of every table, and where it departs from the paper's."""
     return (describe_setting(records), *departures(records))
 
 
-def _published(*sources: str) -> str:
+def published_note(*sources: str) -> str:
+    """Says which columns are published numbers, and from where."""
     return f"Columns headed 'paper' are published numbers, not measured here: {'; '.join(sources)}."

@@ -14,7 +14,16 @@ from bench.records import read_records
 from bench.report import write_report
 from envs.splits import ARTICLE_SPLITS
 
-TABLES = ("q1", "q2_q3", "task_kinds", "seeds", "runs")
+TABLES = (
+    "comparison",
+    "q1",
+    "q2_q3",
+    "aggregate",
+    "differences",
+    "task_kinds",
+    "seeds",
+    "runs",
+)
 FIGURES = (
     "q1_learning_curves",
     "q2_q3_generalisation",

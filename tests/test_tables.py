@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_files import KINDS, outcomes, write_run
 
+from bench.comparison_tables import all_tables
 from bench.measures import Cell, relative_change
 from bench.paper import read_paper
 from bench.records import read_records
@@ -23,7 +24,7 @@ from bench.table_format import (
     to_latex,
     to_markdown,
 )
-from bench.tables import all_tables, generalisation_table, q1_table, runs_table, seed_table
+from bench.tables import generalisation_table, q1_table, runs_table, seed_table
 from bench.tables import task_kind_table as kinds_table
 from envs.splits import ARTICLE_SPLITS, SPLITS
 
