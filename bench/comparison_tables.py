@@ -6,7 +6,7 @@ import math
 
 from bench import measures, statistics
 from bench.comparison import RULE, comparisons
-from bench.paper import OWN_NAME, PaperResults
+from bench.paper import PaperResults
 from bench.records import Records
 from bench.table_format import Entry, Table, difference_entry, published_rate_entry, rate_entry
 from bench.tables import (
@@ -45,7 +45,6 @@ def comparison_table(records: Records, paper: PaperResults) -> Table:
             records.label(found.agent),
             question_of(found.split),
             split_title(found.split),
-            OWN_NAME[found.agent],
             published_rate_entry(found.published),
             found.published_result,
             rate_entry(found.cell),
@@ -64,7 +63,6 @@ def comparison_table(records: Records, paper: PaperResults) -> Table:
             "agent",
             "question",
             "split",
-            "paper: agent",
             "paper: success",
             "paper: result",
             "success",

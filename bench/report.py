@@ -27,7 +27,7 @@ def write_report(directory: Path) -> list[Path]:
         directory: Directory that holds `<agent>/seed-<n>/`; the report is written into it.
 
     Returns:
-        The files written: `tables/*`, `figures/*`, `report.md` and `report.html`.
+        The files written: `tables/*`, `figures/*`, `report.html` and `report.md`.
 
     Raises:
         RecordError: If there are no runs, or a record is malformed; nothing is written then.
@@ -43,9 +43,9 @@ def write_report(directory: Path) -> list[Path]:
     for name, files in figures.items():
         for ending, content in files.items():
             contents[directory / "figures" / f"{name}.{ending}"] = content
-    contents[directory / "report.md"] = _markdown(records, paper, tables, figures).encode()
     page = render_page(records, paper, tables, figures)
     contents[directory / "report.html"] = page.encode()
+    contents[directory / "report.md"] = _markdown(records, paper, tables, figures).encode()
     for path, content in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_bytes(path, content)

@@ -73,8 +73,8 @@ def written(tmp_path_factory):
 def test_writes_every_table_figure_and_the_page(written):
     directory, rows, paths = written
     expected = {f"tables/{name}.{ending}" for name in TABLES for ending in ("csv", "md", "tex")}
-    expected |= {f"figures/{name}.{ending}" for name in FIGURES for ending in ("png", "svg")}
-    expected |= {"report.md"}
+    expected |= {f"figures/{name}.{ending}" for name in FIGURES for ending in ("png", "svg", "pdf")}
+    expected |= {"report.md", "report.html"}
     assert {path.relative_to(directory).as_posix() for path in paths} == expected
     now = contents(directory)
     assert set(now) == expected | set(rows)  # no temporary file stays
@@ -90,7 +90,7 @@ def test_another_process_without_torch_writes_the_same_bytes_elsewhere(written, 
 import pathlib, sys
 from bench.report import write_report
 write_report(pathlib.Path(sys.argv[1]))
-print({"torch", "agents"} & set(sys.modules))
+print({"torch", "transformers"} & set(sys.modules))
 """
     other = os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     command = [sys.executable, "-c", code, str(tmp_path)]
