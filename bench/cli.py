@@ -6,12 +6,14 @@ Everything heavy is imported by the command that needs it, so that help is at ha
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from bench.cli_looking import play, watch
+from bench.cli_options import DEVICE, FORCE_NEW, OUT, PROFILE, SET, options
 from bench.one_line_errors import RUN_FAILED, OneLineErrors, complain
 
 if TYPE_CHECKING:
@@ -19,54 +21,13 @@ if TYPE_CHECKING:
 
     from bench.profile import Profile
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    def decorate(command: _Command) -> _Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-_PROFILE = click.option(
-    "--profile",
-    default="laptop",
-    show_default=True,
-    metavar="NAME|FILE",
-    help="Setting of the runs: smoke, laptop, paper, or your own YAML file.",
-)
-_SET = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change one setting, e.g. train.steps=1000 or agents.drrn.gamma=0.95; repeatable.",
-)
-_OUT = click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Directory that all runs are kept under.",
-)
-_DEVICE = click.option(
-    "--device", metavar="NAME", help="Torch device in place of the profile's: cpu, cuda, cuda:1."
-)
-_FORCE_NEW = click.option(
-    "--force-new",
-    is_flag=True,
-    help="Start afresh what is not complete; what is there is moved aside, not deleted.",
-)
-
-
 _ABOUT = """GLAM-Bench: language models learn BabyAI-Text with online reinforcement learning.
 
 \b
 glam reproduce             train and test everything, write tables and figures
 glam train --agent drrn    one run
+glam watch                 how far trainings are
+glam play                  see an agent act, or act yourself
 glam doctor                can this machine do it?
 """
 
@@ -80,7 +41,7 @@ def cli() -> None:
 
 
 @cli.command()
-@_options(_PROFILE, _SET, _OUT, _DEVICE, _FORCE_NEW)
+@options(PROFILE, SET, OUT, DEVICE, FORCE_NEW)
 @click.option(
     "--agent",
     "agents",
@@ -143,7 +104,7 @@ def reproduce(
 
 
 @cli.command()
-@_options(_PROFILE, _SET, _OUT, _DEVICE, _FORCE_NEW)
+@options(PROFILE, SET, OUT, DEVICE, FORCE_NEW)
 @click.option(
     "--agent",
     required=True,
@@ -287,12 +248,21 @@ def evaluate(
 @click.argument(
     "directory", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/laptop")
 )
-def report(directory: Path) -> None:
-    """Write tables and figures again, from the rows alone.
+@click.option(
+    "--readme",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="Also bring the marked block of this README up to date.",
+)
+def report(directory: Path, readme: Path | None) -> None:
+    """Write page, tables and figures again, from the rows alone.
 
     DIRECTORY holds the runs of a profile; by default runs/laptop.
     """
     _report(directory, _console())
+    if readme is not None:
+        from bench.headline import write_readme
+
+        write_readme(directory, readme)
 
 
 @cli.command()
@@ -319,7 +289,7 @@ def splits() -> None:
 
 
 @cli.command()
-@_OUT
+@OUT
 def doctor(out: Path) -> int:
     """Look whether this machine and this installation can run the benchmark.
 
@@ -332,6 +302,10 @@ def doctor(out: Path) -> int:
         problem = problem or finding.grade == "problem"
         click.echo(f"{finding.grade:8} {finding.topic:9} {finding.detail}")
     return RUN_FAILED if problem else 0
+
+
+cli.add_command(play)
+cli.add_command(watch)
 
 
 def _with_device(overrides: Sequence[str], device: str | None) -> tuple[str, ...]:
@@ -351,17 +325,11 @@ def _console() -> Console:
 
 
 def _report(directory: Path, console: Console) -> None:
+    from bench.headline import print_headline
     from bench.report import write_report
 
     written = write_report(directory)
-    for name in ("q1.md", "q2_q3.md"):
-        table = directory / "tables" / name
-        if table in written:
-            click.echo(f"\n{table.read_text(encoding='utf-8').rstrip()}")
-    click.echo(
-        f"\n{len(written)} files: {directory / 'report.md'}, {directory / 'tables'}/, ", nl=False
-    )
-    click.echo(f"{directory / 'figures'}/")
+    print_headline(directory, written, console)
 
 
 def main() -> NoReturn:

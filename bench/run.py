@@ -10,7 +10,7 @@ Layout::
                                      evaluation/<split>.csv   one row per test episode
                                      replays/<split>.csv      one row per step of two of them
                                      checkpoint/       what a resumed run needs
-                                     train.log         for people
+                                     train.log, tensorboard/  for people
 """
 
 from __future__ import annotations
@@ -131,6 +131,11 @@ class RunDirectory:
             changed = next(differences(then, now, "splits."), None)
         return None if changed is None else f"{self.path} was made with another {changed}"
 
+    @property
+    def lock_path(self) -> Path:
+        """File that is locked while a process works on the run, with that process's id."""
+        return self.path.parent / f".{self.path.name}.lock"
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keeps every other process off this run; a dead process's lock is void.
@@ -139,7 +144,7 @@ class RunDirectory:
             RunError: If another process holds it, naming its pid.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        path = self.path.parent / f".{self.path.name}.lock"
+        path = self.lock_path
         lock = filelock.FileLock(path)
         try:
             lock.acquire(blocking=False)

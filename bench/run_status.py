@@ -46,28 +46,33 @@ class RunStatus:
         return f"{self.config.agent} seed {self.config.seed}"
 
     @property
+    def pace(self) -> float | None:
+        """Environment steps a second in this sitting; None if it cannot be said."""
+        gained = self.steps - self.started_at
+        return gained / self.seconds if self.phase == "training" and gained > 0 else None
+
+    @property
     def seconds_left(self) -> float | None:
         """Time to the end of training at the pace of this sitting; None if it cannot be said."""
-        gained = self.steps - self.started_at
-        if self.phase != "training" or gained <= 0:
-            return None
-        return max(self.config.train.steps - self.steps, 0) * self.seconds / gained
+        return self.pace and max(self.config.train.steps - self.steps, 0) / self.pace
 
-    def cells(self) -> tuple[str, str, str, str, str]:
-        """Name, phase, steps, success and time left, as text."""
+    def cells(self) -> tuple[str, str, str, str, str, str]:
+        """Name, phase, steps, steps a second, success and time left, as text."""
         phase = self.phase
         if phase == "evaluating":
             phase = f"evaluating {self.splits}/{len(self.config.evaluation.splits)}"
         steps = f"{self.steps:,}/{self.config.train.steps:,}" if self.steps else ""
         success = "" if self.success is None else f"{self.success:.2f}"
         left = "" if self.seconds_left is None else duration(self.seconds_left)
-        return self.name, phase, steps, success, left
+        pace = "" if self.pace is None else f"{self.pace:,.0f}"
+        return self.name, phase, steps, pace, success, left
 
     def line(self) -> str:
         """The status as a plain line."""
-        name, phase, steps, success, left = self.cells()
+        name, phase, steps, pace, success, left = self.cells()
         parts = [f"{name}: {phase}"]
         parts += [f"{steps} steps"] if steps else []
+        parts += [f"{pace} steps/s"] if pace else []
         parts += [f"success {success}"] if success else []
         parts += [f"{left} left"] if left else []
         return ", ".join(parts)
@@ -116,7 +121,7 @@ def running_status(
 
 def status_table(statuses: Iterable[RunStatus]) -> Table:
     """The live table of runs."""
-    table = Table("run", "state", "steps", "success", "left", box=None, pad_edge=False)
+    table = Table("run", "state", "steps", "steps/s", "success", "left", box=None, pad_edge=False)
     for status in statuses:
         table.add_row(*status.cells())
     return table

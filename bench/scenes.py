@@ -198,13 +198,13 @@ def _played(run: Run, split: str, seed: int, rows: pd.DataFrame, env: TextEnv) -
     ):
         prompts.append(observation.prompt())
         digest.update(prompts[-1].encode() + b"\0")
-        state = _state(env, observation.descriptions[-1])
+        state = state_of(env, observation.descriptions[-1])
         steps.append(Step(states.setdefault(state, len(states)), action, value, chances))
     if digest.hexdigest()[:PROMPT_HASH_DIGITS] != tested["prompt_hash"]:
         return None
     # retraced performed the last action too: the grid shows how it ended
     grid = env.grid_env
-    last = _state(env, env.view.sentences(grid.gen_obs()["image"], _held(env)))
+    last = state_of(env, env.view.sentences(grid.gen_obs()["image"], _held(env)))
     return Scene(
         run=run,
         split=split,
@@ -243,7 +243,8 @@ def _held(env: TextEnv) -> tuple[str, str] | None:
     return None if held is None else (held.color, held.type)
 
 
-def _state(env: TextEnv, sentences: tuple[str, ...]) -> State:
+def state_of(env: TextEnv, sentences: tuple[str, ...]) -> State:
+    """What stands in an environment's grid now, with what is said of it."""
     grid = env.grid_env
     things = []
     for index, cell in enumerate(grid.grid.grid):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from agents.base import Agent, AgentError, speaking_for
@@ -14,6 +15,7 @@ from bench.probes import ProbeLog
 from bench.progress import RunProgress
 from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS, Cell
 from bench.run import RunDirectory
+from bench.tensorboard_log import TensorBoardLog
 from envs import Episode, VectorEnv
 
 STATE_FORMAT = 2
@@ -47,7 +49,9 @@ def train(
     """
     envs = VectorEnv(config.environment.build, config.train.n_envs, config.seed)
     try:
-        return _Training(agent, config, run, envs).to_the_end(progress, check_stop)
+        training = _Training(agent, config, run, envs)
+        with closing(TensorBoardLog(run.path / "tensorboard", envs.steps)) as board:
+            return training.to_the_end(progress, check_stop, board)
     finally:
         envs.close()
 
@@ -64,12 +68,16 @@ class _Training:
         self._probes = ProbeLog(agent, config, run.probes)
         self._restore()
 
-    def to_the_end(self, progress: RunProgress, check_stop: Callable[[], None]) -> int:
+    def to_the_end(
+        self, progress: RunProgress, check_stop: Callable[[], None], board: TensorBoardLog
+    ) -> int:
         budget = self._config.train.steps
         progress.resume_at(self._envs.steps)
         while self._envs.steps < budget:
-            ended = self._update()
-            progress.update(self._envs.steps, [episode.success for episode in ended])
+            numbers, ended = self._update()
+            solved = [episode.success for episode in ended]
+            progress.update(self._envs.steps, solved)
+            board.add(self._envs.steps, numbers, solved)
             if self._envs.steps - self._saved_at >= self._config.train.checkpoint_every:
                 self._save()
             try:
@@ -81,7 +89,7 @@ class _Training:
         self._run.checkpoints.keep_newest()
         return self._envs.steps
 
-    def _update(self) -> list[Episode]:
+    def _update(self) -> tuple[dict[str, float], list[Episode]]:
         before = self._envs.steps
         self._updates += 1
         where = f"agent {self._config.agent!r}, update {self._updates}"
@@ -89,14 +97,15 @@ class _Training:
             metrics = self._agent.update(self._envs)
         if self._envs.steps <= before:
             raise AgentError(f"{where}: took no environment step")
-        self._log_metrics(self._checked(metrics, where), where)
+        numbers = self._checked(metrics, where)
+        self._log_metrics(numbers, where)
         ended = self._envs.pop_episodes()
         self._run.episodes.append(
             _episode_row(self._episodes + i, episode) for i, episode in enumerate(ended)
         )
         self._episodes += len(ended)
         self._probes.passed(before, self._envs.steps)
-        return ended
+        return numbers, ended
 
     def _checked(self, metrics: Mapping[str, float], where: str) -> dict[str, float]:
         if not isinstance(metrics, Mapping):

@@ -128,6 +128,7 @@ def test_layout_is_the_documented_one(finished):
         "replays",
         "checkpoint",
         "train.log",
+        "tensorboard",
     }
     for rows in ("evaluation", "replays"):
         assert [path.name for path in (run.path / rows).iterdir()] == ["english-goto.csv"]

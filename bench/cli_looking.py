@@ -1,0 +1,71 @@
+"""Commands that look: at an agent acting, at trainings going on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bench.cli_options import PROFILE, SET, options
+
+
+@click.command()
+@click.argument("who", default="me", metavar="[me|AGENT|RUN]")
+@options(PROFILE, SET)
+@click.option(
+    "--split",
+    default="train",
+    show_default=True,
+    metavar="NAME",
+    help="Words and tasks to play; `glam splits` lists them.",
+)
+@click.option(
+    "--episode",
+    type=click.IntRange(0, 2**32 - 1),
+    help="Seed of the first episode; by default the first test episode's.",
+)
+@click.option(
+    "--episodes",
+    type=click.IntRange(min=1),
+    help="Episodes to play; by default until you quit, or one if nobody can answer.",
+)
+def play(
+    who: str,
+    profile: str,
+    overrides: tuple[str, ...],
+    split: str,
+    episode: int | None,
+    episodes: int | None,
+) -> None:
+    """Watch an agent act, or act yourself by typing the commands.
+
+    WHO is a run's directory (its latest checkpoint plays, in the run's own setting), the name of an
+    agent (untrained, in the profile's setting), or `me`.
+    """
+    from rich.console import Console
+
+    from bench.config import ConfigError, nearest
+    from bench.play import open_game, play_episodes
+    from envs import SPLITS
+
+    if split not in SPLITS:
+        raise ConfigError(f"unknown split {split!r}{nearest(split, SPLITS)}")
+    console = Console(highlight=False)
+    game = open_game(who, split, profile, overrides, console)
+    play_episodes(game, episode, episodes, click.get_text_stream("stdin"), console)
+
+
+@click.command()
+@click.argument(
+    "path", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/laptop")
+)
+def watch(path: Path) -> None:
+    """See how far trainings are, from their files; changes nothing.
+
+    PATH is a run's directory or that of a profile; by default runs/laptop.
+    """
+    from rich.console import Console
+
+    from bench.watch import watch_runs
+
+    watch_runs(path, Console(highlight=False))

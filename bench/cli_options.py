@@ -1,0 +1,53 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def options(*chosen: Callable[[Any], Any]) -> Callable[[_Command], _Command]:
+    """Gives a command several options, in this order."""
+
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(chosen):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+PROFILE = click.option(
+    "--profile",
+    default="laptop",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Setting of the runs: smoke, laptop, paper, or your own YAML file.",
+)
+SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one setting, e.g. train.steps=1000 or agents.drrn.gamma=0.95; repeatable.",
+)
+OUT = click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Directory that all runs are kept under.",
+)
+DEVICE = click.option(
+    "--device", metavar="NAME", help="Torch device in place of the profile's: cpu, cuda, cuda:1."
+)
+FORCE_NEW = click.option(
+    "--force-new",
+    is_flag=True,
+    help="Start afresh what is not complete; what is there is moved aside, not deleted.",
+)

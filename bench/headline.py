@@ -1,0 +1,115 @@
+"""What a person wants to read in the terminal after a report, and in the README."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from bench import atomic, measures
+from bench.claims import verdicts
+from bench.parsing import RecordError
+from bench.records import Records, read_records
+from bench.setting import departures, describe_setting, profiles
+from bench.table_format import Entry, Table, markdown_body, rate_entry
+from bench.tables import split_title
+from envs.splits import ARTICLE_SPLITS
+
+BEGIN = "<!-- results: made by `glam report --readme`, do not edit -->"
+END = "<!-- end of results -->"
+
+
+def headline_table(records: Records) -> Table:
+    """Success of every agent on the article's splits, and its sample efficiency."""
+    rows: list[tuple[Entry | str, ...]] = []
+    for agent in records.agents:
+        learns = any(run.learns for run in records.of(agent))
+        efficiency = rate_entry(measures.sample_efficiency(records, agent)) if learns else "—"
+        rates = [rate_entry(measures.success(records, agent, split)) for split in ARTICLE_SPLITS]
+        rows.append((records.label(agent), *rates, efficiency))
+    return Table(
+        name="headline",
+        title="Success on the test episodes, mean over seeds ± half of the 95% t interval.",
+        setting=(describe_setting(records), *departures(records)),
+        notes=(),
+        columns=("agent", *map(split_title, ARTICLE_SPLITS), "SE in training"),
+        rows=tuple(rows),
+    )
+
+
+def print_headline(directory: Path, written: list[Path], console: Console) -> None:
+    """Shows the main numbers and verdicts, and where to read on.
+
+    Args:
+        directory: The results directory.
+        written: The files of its report.
+        console: Where it is shown.
+    """
+    records = read_records(directory)
+    table = headline_table(records)
+    shown = RichTable(box=box.SIMPLE_HEAD, title=table.title, title_justify="left")
+    for index, column in enumerate(table.columns):
+        shown.add_column(column, overflow="fold", no_wrap=index > 0 and console.width > 100)
+    for row in table.rows:
+        shown.add_row(*(cell if isinstance(cell, str) else cell.text for cell in row))
+    console.print(shown)
+    for verdict in verdicts(records):
+        claim = verdict.claim.partition(" (")[0]
+        console.print(f"{claim}: [bold]{verdict.outcome}[/bold]", highlight=False)
+    for sentence in departures(records):
+        console.print(sentence, style="dim", highlight=False, markup=False)
+    page = directory / "report.html"
+    rest = f"{len(written)} files; also {directory / 'report.md'}, {directory / 'tables'}/, "
+    console.print(f"\nRead on: {page}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{rest}{directory / 'figures'}/", highlight=False, markup=False, soft_wrap=True)
+
+
+def readme_block(directory: Path, readme: Path) -> str:
+    """The marked block of a README: a picture and the headline table.
+
+    Args:
+        directory: The results directory.
+        readme: The README, which the picture's path is relative to.
+
+    Returns:
+        Markdown between and with the marks.
+    """
+    records = read_records(directory)
+    table = headline_table(records)
+    place = directory.resolve().relative_to(readme.resolve().parent).as_posix()
+    picture = f"![Generalisation]({place}/figures/q2_q3_generalisation.png)"
+    outcomes = [
+        f"- {v.claim.partition(' (')[0]}: **{v.outcome}** ({v.evidence})" for v in verdicts(records)
+    ]
+    parts = [
+        BEGIN,
+        f"{table.title} Profile {profiles(records)}; seeds, intervals, replays and where every "
+        f"number comes from: [report.html]({place}/report.html).",
+        markdown_body(table).rstrip(),
+        "\n".join(outcomes),
+        picture,
+        END,
+    ]
+    return "\n\n".join(parts)
+
+
+def write_readme(directory: Path, readme: Path) -> None:
+    """Puts the current block between the marks of a README.
+
+    Args:
+        directory: The results directory.
+        readme: The README.
+
+    Raises:
+        RecordError: If the marks are not there, once each and in order.
+    """
+    text = readme.read_text(encoding="utf-8")
+    pattern = re.escape(BEGIN) + r".*?" + re.escape(END)
+    if len(re.findall(pattern, text, re.DOTALL)) != 1:
+        problem = "does not hold the two marks of the results once"
+        raise RecordError(readme, problem, remedy=f"put {BEGIN} and {END} where they belong")
+    block = readme_block(directory, readme)
+    atomic.write_text(readme, re.sub(pattern, lambda _: block, text, flags=re.DOTALL))
