@@ -25,9 +25,9 @@ reproduce: install
 reference: install
 	$(GLAM) reproduce --profile $(PROFILE) --out results $(if $(JOBS),--jobs $(JOBS))
 
-# Tables and figures again from the committed records alone.
+# Page, tables and figures again from the committed records alone, and the README's block of them.
 report: install
-	$(GLAM) report results/$(PROFILE)
+	$(GLAM) report results/$(PROFILE) $(if $(filter laptop,$(PROFILE)),--readme README.md)
 
 smoke: install
 	$(GLAM) reproduce --profile smoke --out $(OUT) $(if $(JOBS),--jobs $(JOBS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -52,7 +53,7 @@ def play(
         raise ConfigError(f"unknown split {split!r}{nearest(split, SPLITS)}")
     console = Console(highlight=False)
     game = open_game(who, split, profile, overrides, console)
-    play_episodes(game, episode, episodes, click.get_text_stream("stdin"), console)
+    play_episodes(game, episode, episodes, sys.stdin, console)
 
 
 @click.command()

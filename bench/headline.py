@@ -50,11 +50,12 @@ def print_headline(directory: Path, written: list[Path], console: Console) -> No
     """
     records = read_records(directory)
     table = headline_table(records)
-    shown = RichTable(box=box.SIMPLE_HEAD, title=table.title, title_justify="left")
-    for index, column in enumerate(table.columns):
-        shown.add_column(column, overflow="fold", no_wrap=index > 0 and console.width > 100)
-    for row in table.rows:
-        shown.add_row(*(cell if isinstance(cell, str) else cell.text for cell in row))
+    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title=table.title, title_justify="left")
+    for column in table.columns:
+        shown.add_column(column)
+    for agent, row in zip(records.agents, table.rows, strict=True):
+        texts = [cell if isinstance(cell, str) else cell.text for cell in row[1:]]
+        shown.add_row(agent, *(text.replace(" ± ", "\n± ") for text in texts))
     console.print(shown)
     for verdict in verdicts(records):
         claim = verdict.claim.partition(" (")[0]
