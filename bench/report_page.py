@@ -225,7 +225,7 @@ def _split_section(
         "name": split,
         "title": split_title(split),
         "question": question_of(split),
-        "words": f"{words} The first prompt of the first test episode:" if has_world else words,
+        "words": f"{words} A prompt that opens one of the test episodes:" if has_world else words,
         "prompt": example_prompt(records, split) if has_world else "",
         "rows": rows,
     }
