@@ -71,29 +71,25 @@ def departures(records: Records) -> tuple[str, ...]:
         differing.append(
             f"task kinds {_spread(records, _task_kinds)} only (paper: {', '.join(TASK_KINDS)})"
         )
+    if any(paper.MODEL.lower() not in name.lower() for name in map(_base_model, runs) if name):
+        models = _spread(records, _base_model)
+        differing.append(f"language model {models} (paper: {paper.MODEL})")
     sentences = []
     if differing:
         sentences.append(f"This is not the paper's setting: {'; '.join(differing)}.")
-    unpretrained = [
-        records.label(agent)
-        for agent in records.agents
-        if _not_pretrained(records, agent) and (scaled or agent not in _NEVER_PRETRAINED)
-    ]
+    unpretrained = [records.label(a) for a in records.agents if lacks_pretraining(records, a)]
     if unpretrained:
         sentences.append(
             f"Language model not pretrained here: {', '.join(unpretrained)}. The paper's is "
-            f"{paper.MODEL}, pretrained (NPAE keeps only its embeddings): this is not the paper's "
-            "setting, and says nothing about what pretraining gives."
+            f"{paper.MODEL}, pretrained: this says nothing about what pretraining gives."
         )
     return tuple(sentences)
 
 
 def lacks_pretraining(records: Records, agent: str) -> bool:
     """Whether the agent's language model is not pretrained although the paper's is."""
-    return agent not in _NEVER_PRETRAINED and _not_pretrained(records, agent)
-
-
-def _not_pretrained(records: Records, agent: str) -> bool:
+    if agent in _NEVER_PRETRAINED:
+        return False
     models = (run.manifest.get("model") or {} for run in records.of(agent))
     return any(model.get("pretrained") is False for model in models)
 
@@ -106,11 +102,14 @@ def _task_kinds(run: Run) -> str:
     return "all five" if len(_kinds(run)) == len(TASK_KINDS) else ", ".join(_kinds(run))
 
 
+def _base_model(run: Run) -> str | None:
+    model = run.manifest.get("model") or {}
+    return None if model.get("pretrained") is None else model.get("name")
+
+
 def _model_name(run: Run) -> str | None:
-    model = run.manifest.get("model", {})
-    if not model.get("name") or model.get("pretrained") is None:
-        return None
-    return f"{model['name']}{'' if model['pretrained'] else ' (not pretrained)'}"
+    name = _base_model(run)
+    return name and f"{name}{'' if run.manifest['model']['pretrained'] else ' (not pretrained)'}"
 
 
 def _spread(records: Records, of: Callable[[Run], Any]) -> str:

@@ -261,7 +261,8 @@ def test_captions_name_the_setting_and_its_departures(tmp_path):
             "This is not the paper's setting: profile laptop; training steps 1,000 (paper: "
             "1,500,000); test episodes per split 10 (paper: 1,000); room size 6 (paper: 8); "
             "history 1 (paper: 3); distractors 2 (paper: 8); task kinds go to, open only "
-            "(paper: go to, pick up, put next, sequence, open).",
+            "(paper: go to, pick up, put next, sequence, open); language model tiny (paper: "
+            "Flan-T5-large).",
             "Language model not pretrained here: GFlan.",
         ):
             assert words in caption
