@@ -29,20 +29,12 @@ def directory(tmp_path_factory):
     tested = EvaluationConfig(splits=SPLITS, episodes=6, n_envs=3)
     for entry in (None, "random", "bot"):
         config = small_config() if entry is None else small_config(entry)
-<<<<<<< HEAD
-        name = entry or "tabular <&>"
-=======
         name = entry or "tabular"
->>>>>>> report
         agent = entry or "tabular"
         run_in_process(replace(config, agent=agent, evaluation=tested), out)
         manifest = out / "small" / agent / "seed-3" / "manifest.json"
         said = json.loads(manifest.read_text())
-<<<<<<< HEAD
-        manifest.write_text(json.dumps(said | {"label": name}))
-=======
         manifest.write_text(json.dumps(said | {"label": name, "model": {"name": f"{name} <&>"}}))
->>>>>>> report
     return out / "small"
 
 
