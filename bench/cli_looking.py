@@ -21,15 +21,12 @@ from bench.cli_options import PROFILE, SET, options
     help="Words and tasks to play; `glam splits` lists them.",
 )
 @click.option(
-<<<<<<< HEAD
-=======
     "--agent",
     "agent_file",
     metavar="FILE.py:CLASS",
     help="The code of the run's agent, where that is a file.",
 )
 @click.option(
->>>>>>> report
     "--episode",
     type=click.IntRange(0, 2**32 - 1),
     help="Seed of the first episode; by default the first test episode's.",
@@ -44,10 +41,7 @@ def play(
     profile: str,
     overrides: tuple[str, ...],
     split: str,
-<<<<<<< HEAD
-=======
     agent_file: str | None,
->>>>>>> report
     episode: int | None,
     episodes: int | None,
 ) -> None:
@@ -65,11 +59,7 @@ def play(
     if split not in SPLITS:
         raise ConfigError(f"unknown split {split!r}{nearest(split, SPLITS)}")
     console = Console(highlight=False)
-<<<<<<< HEAD
-    game = open_game(who, split, profile, overrides, console)
-=======
     game = open_game(who, split, profile, overrides, console, agent_file)
->>>>>>> report
     play_episodes(game, episode, episodes, sys.stdin, console)
 
 

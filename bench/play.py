@@ -12,10 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agents.base import Agent, Judgement
-<<<<<<< HEAD
-=======
 from agents.registry import is_file
->>>>>>> report
 from bench.config import RunConfig
 from bench.lifecycle import build_agent
 from bench.profile import load_profile
@@ -63,16 +60,12 @@ class _Quit(Exception):
 
 
 def open_game(
-<<<<<<< HEAD
-    who: str, split: str, profile: str, overrides: Sequence[str], console: Console
-=======
     who: str,
     split: str,
     profile: str,
     overrides: Sequence[str],
     console: Console,
     agent_file: str | None = None,
->>>>>>> report
 ) -> Game:
     """Finds the player and builds the world.
 
@@ -82,11 +75,8 @@ def open_game(
         profile: Profile of an agent that is named, or of a person's world.
         overrides: ``key=value`` settings of the profile.
         console: Told of an agent that has not learned anything.
-<<<<<<< HEAD
-=======
         agent_file: The ``path/to/file.py:Class`` of a run's agent, if it is one: records alone
             must not decide which code is run.
->>>>>>> report
 
     Returns:
         The game.
@@ -94,24 +84,17 @@ def open_game(
     Raises:
         AgentError: If the agent cannot be built.
         ConfigError: If a setting cannot be used.
-<<<<<<< HEAD
-        RunError: If the run has no checkpoint.
-=======
         RunError: If the run has no checkpoint, or its agent is a file that was not named.
->>>>>>> report
     """
     agent: Agent | None = None
     directory = Path(who)
     if who != ME and directory.is_dir():
         run = RunDirectory(directory)
         config = run.config()
-<<<<<<< HEAD
-=======
         if is_file(config.entry) and config.entry != agent_file:
             raise RunError(
                 f"{run.path} was made by code in a file; to run it, add --agent {config.entry}"
             )
->>>>>>> report
         agent = build_agent(config)
         title = f"{config.agent} seed {config.seed}"
         if agent.learns:

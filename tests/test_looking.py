@@ -9,11 +9,7 @@ import sys
 import pytest
 from record_files import outcomes, write_run
 from rich.console import Console
-<<<<<<< HEAD
-from run_files import glam, run_in_process, small_config
-=======
 from run_files import TABULAR, glam, run_in_process, small_config
->>>>>>> report
 
 from bench.headline import BEGIN, END, headline_table, print_headline, write_readme
 from bench.parsing import RecordError
@@ -44,11 +40,7 @@ class Keyboard(io.StringIO):
 
 def played(who, typed, split="english-goto", episodes=None, keyboard=False):
     console = screen()
-<<<<<<< HEAD
-    game = open_game(str(who), split, "laptop", SMALL, console)
-=======
     game = open_game(str(who), split, "laptop", SMALL, console, TABULAR)
->>>>>>> report
     answers = Keyboard(typed) if keyboard else io.StringIO(typed)
     play_episodes(game, None, episodes, answers, console)
     return console.file.getvalue()
@@ -102,16 +94,12 @@ def test_records_without_a_checkpoint_cannot_play(tmp_path, run):
     copy.mkdir()
     (copy / "config.json").write_bytes((run.path / "config.json").read_bytes())
     with pytest.raises(RunError, match=r"holds no checkpoint.*report\.html"):
-<<<<<<< HEAD
-        open_game(str(copy), "train", "laptop", [], screen())
-=======
         open_game(str(copy), "train", "laptop", [], screen(), TABULAR)
 
 
 def test_a_record_does_not_decide_which_code_is_run(run):
     with pytest.raises(RunError, match="add --agent"):
         open_game(str(run.path), "train", "laptop", [], screen())
->>>>>>> report
 
 
 def test_the_command_does_not_wait_for_a_terminal():

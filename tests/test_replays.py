@@ -124,9 +124,5 @@ def test_the_last_two_probes_differ_in_their_goal_alone():
 
 def test_testing_again_replaces_the_replays(run):
     before = run.replays(SPLIT).read_bytes()
-<<<<<<< HEAD
-    evaluate_run(run, quiet(), [SPLIT])
-=======
     evaluate_run(run, quiet(), [SPLIT], agent_file=small_config().entry)
->>>>>>> report
     assert run.replays(SPLIT).read_bytes() == before
