@@ -35,6 +35,10 @@ class PretrainingConfig:
         warmup: Batches over which the step sizes rise from 0.
         easy: Share of the batches, at the start, that are of the mixture's easy part.
         decay: Share of the batches, at the end, over which they fall to 0.
+        smoothed: Share of the batches, at the end, whose labels are smoothed (Szegedy et al. 2016):
+            what the model has no reason to say or not to say becomes about equally likely, or
+            its first policy over words it was never asked for would hardly explore.
+        label_smoothing: Probability that those labels spread over all tokens.
         max_grad_norm: Largest norm of the gradient.
         validation_questions: Held-out questions for each task and number of things.
         seed: Seed of the weights and of the examples.
@@ -48,6 +52,8 @@ class PretrainingConfig:
     warmup: int = 100
     easy: float = 0.1
     decay: float = 0.4
+    smoothed: float = 0.1
+    label_smoothing: float = 0.1
     max_grad_norm: float = 1.0
     validation_questions: int = 100
     seed: int = 0
@@ -105,8 +111,18 @@ class Pretraining:
             easy=self.steps < config.easy * config.steps,
         )
         prompts, mask, answers = self._encode(batch)
-        loss = self.model(input_ids=prompts, attention_mask=mask, labels=answers).loss
-        loss.backward()
+        output = self.model(input_ids=prompts, attention_mask=mask, labels=answers)
+        loss = output.loss
+        if self.steps >= (1 - config.smoothed) * config.steps:
+            smoothed = nn.functional.cross_entropy(
+                output.logits.flatten(0, 1),
+                answers.flatten(),
+                ignore_index=_IGNORED,
+                label_smoothing=config.label_smoothing,
+            )
+            smoothed.backward()
+        else:
+            loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
         for optimizer, _ in self._optimizers.values():
             optimizer.step()
