@@ -1,4 +1,6 @@
 import signal
+import subprocess
+import sys
 import textwrap
 import time
 
@@ -219,3 +221,18 @@ def test_doctor_looks_at_everything(folder):
     for topic in ("python", "versions", "packages", "device", "machine", "disk", "rollout"):
         assert topic in result.stdout
     assert result.exit_code == int("problem " in result.stdout)
+
+
+def test_two_reproductions_side_by_side_leave_each_other_alone(folder):
+    """Two processes, one output directory, different seeds."""
+    command = [sys.executable, "-m", "bench", "reproduce", "--profile", "../small.yaml"]
+    command += ["--agent", "tabular", "--jobs", "1"]
+    both = [
+        subprocess.Popen([*command, "--seed", seed], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for seed in ("1", "2")
+    ]
+    printed = [process.communicate() for process in both]
+    assert [process.returncode for process in both] == [0, 0], printed
+    for seed in (1, 2):
+        assert RunDirectory(folder / f"runs/small/tabular/seed-{seed}").state() == "complete"
+    assert (folder / "runs/small/report.md").is_file()
