@@ -168,7 +168,8 @@ def test_reproduce_goes_on_past_failures_reports_them_and_skips_what_is_done(wit
         "crash": "failed",
         "broken": "failed",
     }
-    assert "Tabular" in printed
+    assert "Success on the test episodes" in " ".join(printed.split())
+    assert "Read on: runs/mixed/report.html" in printed
     rows = (runs / "tables" / "q1.md").read_text().splitlines()
     for name in ("nan", "crash", "broken"):
         (row,) = [row for row in rows if row.lower().startswith(f"| {name} |")]
