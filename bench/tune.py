@@ -7,6 +7,7 @@ last quarter of training; test episodes are never played. All trials stay in the
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,8 @@ def tune(search: Search, out: Path, console: Console, *, jobs: int) -> Path:
         for agent, trials in search.trials.items():
             (run,) = records.of(agent)
             options = json.dumps(trials[number], sort_keys=True)
-            shown: Cell = _last_quarter(run) if run.state in ENDED else ""
+            success = _last_quarter(run) if run.state in ENDED else math.nan
+            shown: Cell = "" if math.isnan(success) else success
             rows.setdefault(agent, []).append(
                 [agent, number, options, run.state, search.steps, shown]
             )
@@ -106,6 +108,6 @@ def tune(search: Search, out: Path, console: Console, *, jobs: int) -> Path:
 
 
 def _last_quarter(run: Run) -> float:
-    """Success rate of the training episodes that ended in the last quarter of the steps."""
+    """Success rate of training episodes that ended in the last quarter of the steps, or NaN."""
     late = run.episodes["steps"] > 0.75 * run.budget
     return float(run.episodes["success"][late].mean())
