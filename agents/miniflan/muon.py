@@ -1,7 +1,8 @@
 """Muon: steps of orthogonal matrices (Jordan et al. 2024).
 
 PyTorch has one that works in bfloat16, which is slow on most processors; this one works in the
-parameter's own type. Against Adam it learned to look things up from a quarter of the examples.
+parameter's own type. In single trials with two things in view it answered 70% of the look-ups
+after 24,000 scenes, Adam 15% after 40,000.
 """
 
 from __future__ import annotations
