@@ -69,10 +69,8 @@ def test_nothing_that_records_say_is_rendered(tmp_path):
     )
     for file in write_report(tmp_path):
         if file.suffix in (".md", ".html", ".svg"):
-            assert "<script>alert" not in file.read_text(encoding="utf-8"), file
-            assert "</td><script" not in file.read_text(encoding="utf-8"), file
-        if file.suffix == ".md":
             assert "<script" not in file.read_text(encoding="utf-8"), file
+        if file.suffix in (".md", ".svg"):  # in HTML, Markdown's links are only text
             assert "](javascript" not in file.read_text(encoding="utf-8"), file
         if file.suffix == ".tex":
             lines = file.read_text().splitlines()
