@@ -110,7 +110,7 @@ def test_acts_alone_as_beside_others(name: str) -> None:
     assert chosen[0] == chosen[1] == chosen[2]
 
 
-@pytest.mark.parametrize("name", registered())
+@pytest.mark.parametrize("name", AGENTS)
 def test_the_chances_it_tells_are_those_it_acts_by(name: str) -> None:
     agent, env = build(name), TextEnv(room_size=5, num_distractors=1)
     seen = env.reset(seed=1)[0]
