@@ -6,6 +6,7 @@ import math
 
 from bench import measures, statistics
 from bench.comparison import RULE, comparisons
+from bench.difficulty import difficulty_table
 from bench.paper import PaperResults
 from bench.records import Records
 from bench.table_format import Entry, Table, difference_entry, published_rate_entry, rate_entry
@@ -33,6 +34,7 @@ def all_tables(records: Records, paper: PaperResults) -> tuple[Table, ...]:
         aggregate_table(records),
         difference_table(records),
         task_kind_table(records),
+        difficulty_table(records),
         seed_table(records),
         runs_table(records),
     )

@@ -52,7 +52,14 @@ class Cell:
         return ", ".join(f"{count} {word}" for count, word in parts if count)
 
 
-def _per_seed(records: Records, agent: str, value: Callable[[Run], float | None]) -> Cell:
+def per_seed(records: Records, agent: str, value: Callable[[Run], float | None]) -> Cell:
+    """Measures each run of an agent.
+
+    Args:
+        records: All runs.
+        agent: The agent.
+        value: What is measured of a run that did not fail; None if it is not there.
+    """
     values: dict[int, float] = {}
     failed, missing = [], []
     for run in records.of(agent):
@@ -73,7 +80,7 @@ def success(records: Records, agent: str, split: str) -> Cell:
         rows = run.test_rows(split)
         return None if rows is None or rows.empty else float(rows["success"].mean())
 
-    return _per_seed(records, agent, rate)
+    return per_seed(records, agent, rate)
 
 
 def success_by_kind(records: Records, agent: str, split: str, kind: str) -> Cell:
@@ -85,7 +92,7 @@ def success_by_kind(records: Records, agent: str, split: str, kind: str) -> Cell
             return None
         return statistics.rates_by_task_kind(list(rows["task_kind"]), rows["success"]).get(kind)
 
-    return _per_seed(records, agent, rate)
+    return per_seed(records, agent, rate)
 
 
 def kind_counts(records: Records, split: str) -> dict[str, int]:
@@ -118,7 +125,7 @@ def _of_curve(
         measured = value(curve(run), run.budget)
         return None if math.isnan(measured) else measured
 
-    return _per_seed(records, agent, measure)
+    return per_seed(records, agent, measure)
 
 
 def success_at_end(records: Records, agent: str) -> Cell:

@@ -88,6 +88,8 @@ def _markdown(
         _table(by_name["aggregate"]),
         "## Success by task kind",
         _figure("success_by_task_kind") + " All splits: [table](tables/task_kinds.md).",
+        "## Success by distance and view",
+        _table(by_name["difficulty"]),
         "## While they learn",
         *(_figure(n) for n in (*_PROBE_FIGURES, "training_diagnostics") if n in figures),
         "## Caveats",

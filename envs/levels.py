@@ -213,6 +213,26 @@ class BabyAITextLevel(RoomGridLevel):
         ]
         return all(held_out) if self.level.pairs == "held-out" else not any(held_out)
 
+    def first_target(self) -> tuple[int, bool]:
+        """Where the nearest object that serves the mission's first step stands.
+
+        Returns:
+            Its distance, in cells along both axes together, and whether it is in the agent's view.
+        """
+        instruction = self.instrs
+        while isinstance(instruction, BeforeInstr | AfterInstr):
+            before = isinstance(instruction, BeforeInstr)
+            instruction = instruction.instr_a if before else instruction.instr_b
+        description = _object_descriptions(instruction)[0]
+        description.find_matching_objs(self)
+        x, y = map(int, self.agent_pos)
+        distances = [
+            (abs(column - x) + abs(row - y), not self.in_view(column, row))
+            for column, row in description.obj_poss
+        ]
+        distance, hidden = min(distances)
+        return distance, not hidden
+
     def gen_obs(self) -> dict[str, Any]:
         """The agent's view as MiniGrid defines it, by a shorter route.
 

@@ -16,14 +16,14 @@ from safetensors.torch import load_file
 from transformers import T5ForConditionalGeneration
 
 from agents.miniflan import mixture, vocabulary
-from agents.miniflan.architecture import MINIFLAN_FOLDER
+from agents.miniflan.architecture import MINIFLAN_FOLDER, grown, miniflan_config, random_miniflan
 from agents.miniflan.muon import Muon
 from agents.miniflan.pretraining import Pretraining, PretrainingConfig
 from bench.cli import cli
 from envs import SPLITS
 from envs.lexicon import INVENTED_ADJECTIVES, INVENTED_NOUNS
 
-SHORT = PretrainingConfig(steps=6, batch_tokens=128, validation_questions=2)
+SHORT = PretrainingConfig(steps=6, grow_after=3, batch_tokens=128, validation_questions=2)
 TAUGHT = ("mixture", "scenes", "instructions", "knowledge", "vocabulary")
 
 
@@ -129,16 +129,30 @@ def test_muon_steps_are_orthogonal() -> None:
     assert singular.max() < 1.5
 
 
-def test_a_resumed_pretraining_ends_in_the_same_bytes(tmp_path) -> None:
+def test_a_grown_model_says_nearly_the_same_and_all_of_it_learns() -> None:
+    small = random_miniflan(miniflan_config(300, heads=4), seed=0)
+    large = grown(small, seed=0)
+    assert large.config.num_heads == 6
+    tokens = torch.randint(2, 300, (2, 20), generator=torch.Generator().manual_seed(0))
+    said = [m(input_ids=tokens, labels=tokens[:, :4].clone()) for m in (small, large)]
+    apart = (said[0].logits - said[1].logits).std()
+    assert apart < 0.5 * said[0].logits.std()
+    said[1].loss.backward()
+    for name, parameter in large.named_parameters():
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("before", [2, 3, 4])
+def test_a_resumed_pretraining_ends_in_the_same_bytes(before: int, tmp_path) -> None:
     whole = Pretraining(SHORT)
     losses = [whole.step() for _ in range(6)]
     first = Pretraining(SHORT)
-    for _ in range(3):
+    for _ in range(before):
         first.step()
     first.save(tmp_path)
     second = Pretraining(SHORT)
     second.load(tmp_path, first.steps, first.examples)
-    assert [second.step() for _ in range(3)] == losses[3:]
+    assert [second.step() for _ in range(6 - before)] == losses[before:]
     assert second.examples == whole.examples
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name]), name
@@ -146,7 +160,7 @@ def test_a_resumed_pretraining_ends_in_the_same_bytes(tmp_path) -> None:
 
 def test_the_command_writes_rows_curve_and_a_model(tmp_path) -> None:
     command = ["pretrain", "--out", str(tmp_path / "out")]
-    for option in ("steps=6", "batch_tokens=128", "validation_questions=2"):
+    for option in ("steps=6", "grow_after=3", "batch_tokens=128", "validation_questions=2"):
         command += ["--set", option]
     outcome = CliRunner().invoke(cli, command, catch_exceptions=False)
     assert outcome.exit_code == 0, outcome.output
@@ -165,6 +179,7 @@ def test_the_command_writes_rows_curve_and_a_model(tmp_path) -> None:
 
 def test_the_weights_that_ship_look_things_up_and_their_card_says_how_well() -> None:
     work = Pretraining(SHORT)
+    work.model = T5ForConditionalGeneration.from_pretrained(MINIFLAN_FOLDER, dtype=torch.float32)
     tensors = load_file(MINIFLAN_FOLDER / "model.safetensors")
     work.model.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
     rng = Random("fresh")

@@ -21,6 +21,7 @@ TABLES = (
     "aggregate",
     "differences",
     "task_kinds",
+    "difficulty",
     "seeds",
     "runs",
 )

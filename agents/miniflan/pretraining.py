@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from agents.miniflan.architecture import miniflan_config, random_miniflan
+from agents.miniflan.architecture import grown, miniflan_config, random_miniflan
 from agents.miniflan.mixture import Example, draw_batch
 from agents.miniflan.muon import Muon
 from agents.miniflan.tokenizer import train_miniflan_tokenizer
@@ -27,15 +27,16 @@ class PretrainingConfig:
     """Options of pretraining.
 
     Attributes:
-        steps: Batches.
+        steps: Batches, of both stages.
+        grow_after: Batches of the first stage; after it two attention heads are added.
         batch_tokens: Rough number of prompt tokens in a batch.
         matrix_learning_rate: Muon's step size for weight matrices.
         learning_rate: Adam's step size for embeddings and norms.
         bias_learning_rate: Adam's step size for the biases of relative positions.
-        warmup: Batches over which the step sizes rise from 0.
-        easy: Share of the batches, at the start, that are of the mixture's easy part.
-        decay: Share of the batches, at the end, over which they fall to 0.
-        smoothed: Share of the batches, at the end, whose labels are smoothed (Szegedy et al. 2016):
+        warmup: Batches over which the step sizes rise from 0 in each stage.
+        easy: Share of the first stage, at the start, that is of the mixture's easy part.
+        decay: Share of each stage, at the end, over which they fall to 0.
+        smoothed: Share of each stage, at the end, whose labels are smoothed (Szegedy et al. 2016):
             what the model has no reason to say or not to say becomes about equally likely, or
             its first policy over words it was never asked for would hardly explore.
         label_smoothing: Probability that those labels spread over all tokens.
@@ -44,7 +45,8 @@ class PretrainingConfig:
         seed: Seed of the weights and of the examples.
     """
 
-    steps: int = 20_000
+    steps: int = 34_000
+    grow_after: int = 20_000
     batch_tokens: int = 1024
     matrix_learning_rate: float = 3e-3
     learning_rate: float = 2e-3
@@ -72,10 +74,16 @@ class Pretraining:
         """
         self.config = config
         self.tokenizer = train_miniflan_tokenizer()
-        self.model = random_miniflan(miniflan_config(len(self.tokenizer)), config.seed)
-        self.model.train()
+        small = miniflan_config(len(self.tokenizer), heads=4)
+        self.model = random_miniflan(small, config.seed)
         self.steps = 0
         self.examples = 0
+        self._optimizers = self._make_optimizers()
+
+    def _make_optimizers(self) -> dict[str, tuple[torch.optim.Optimizer, float]]:
+        """Fresh ones with their largest step sizes, by name."""
+        config = self.config
+        self.model.train()
         matrices, biases, others = [], [], []
         for name, parameter in self.model.named_parameters():
             if "relative_attention_bias" in name:
@@ -84,14 +92,16 @@ class Pretraining:
                 matrices.append(parameter)
             else:
                 others.append(parameter)
-        self._optimizers: dict[str, tuple[torch.optim.Optimizer, float]] = {
+        rate, bias_rate = config.learning_rate, config.bias_learning_rate
+        return {
             "matrices": (Muon(matrices, config.matrix_learning_rate), config.matrix_learning_rate),
-            "others": (torch.optim.Adam(others, config.learning_rate), config.learning_rate),
-            "biases": (
-                torch.optim.Adam(biases, config.bias_learning_rate),
-                config.bias_learning_rate,
-            ),
+            "others": (torch.optim.Adam(others, rate), rate),
+            "biases": (torch.optim.Adam(biases, bias_rate), bias_rate),
         }
+
+    def _grow(self) -> None:
+        self.model = grown(self.model, self.config.seed)
+        self._optimizers = self._make_optimizers()
 
     def step(self) -> float:
         """Learns from one batch; which, is fixed by the seed and the number of batches before.
@@ -100,20 +110,26 @@ class Pretraining:
             The batch's mean cross-entropy per answer token, in nats.
         """
         config = self.config
-        remaining = (config.steps - self.steps) / max(1.0, config.decay * config.steps)
-        pace = min(1.0, (self.steps + 1) / config.warmup, remaining)
+        if self.steps == config.grow_after:
+            self._grow()
+        first = self.steps < config.grow_after
+        start = 0 if first else config.grow_after
+        end = min(config.steps, config.grow_after) if first else config.steps
+        done, length = self.steps - start, end - start
+        decaying = (length - done) / max(1.0, config.decay * length)
+        pace = min(1.0, (done + 1) / config.warmup, decaying)
         for optimizer, rate in self._optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = rate * pace
         batch = draw_batch(
             Random(f"train {config.seed} {self.steps}"),
             config.batch_tokens,
-            easy=self.steps < config.easy * config.steps,
+            easy=first and done < config.easy * length,
         )
         prompts, mask, answers = self._encode(batch)
         output = self.model(input_ids=prompts, attention_mask=mask, labels=answers)
         loss = output.loss
-        if self.steps >= (1 - config.smoothed) * config.steps:
+        if done >= (1 - config.smoothed) * length:
             smoothed = nn.functional.cross_entropy(
                 output.logits.flatten(0, 1),
                 answers.flatten(),
@@ -171,6 +187,8 @@ class Pretraining:
             steps: Batches seen by then.
             examples: Examples seen by then.
         """
+        if steps > self.config.grow_after:
+            self._grow()
         self.model.load_state_dict(load_file(directory / "model.safetensors"), strict=False)
         for name, (optimizer, _) in self._optimizers.items():
             load_optimizer(optimizer, directory / f"{name}.safetensors")
