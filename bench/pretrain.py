@@ -183,6 +183,7 @@ def write_card(directory: Path) -> None:
     text = _CARD.format(
         examples=int(pd.read_csv(directory / "training.csv")["examples"].max()),
         batches=config["steps"],
+        grown=config["grow_after"],
         options=", ".join(f"{name} {value}" for name, value in config.items()),
         size=weights.stat().st_size,
         digest=hashlib.sha256(weights.read_bytes()).hexdigest(),
@@ -193,9 +194,9 @@ def write_card(directory: Path) -> None:
 
 _CARD = """# MiniFlan
 
-A T5 of d_model 128 (three encoder layers, one decoder layer) with sub-words of its own, pretrained
-by `glam pretrain` on the benchmark's own instruction mixture and on nothing else. It is not
-Flan-T5. `glam pretrain` wrote this card.
+A T5 of d_model 128 (three encoder layers, one decoder layer, six heads of 16) with sub-words of its
+own, pretrained by `glam pretrain` on the benchmark's own instruction mixture and on nothing else.
+It is not Flan-T5. `glam pretrain` wrote this card.
 
 **Mixture.** Scenes that are drawn, in the environment's wording, with up to eight things from some
 270 nouns, 30 colours and made-up words, and questions about them: blanks to fill with the place of
@@ -207,7 +208,8 @@ command to take, no invented word of the Q2 splits and no recorded test episode.
 
 **Size.** {size:,} bytes in half precision, SHA-256 `{digest}`.
 
-**Compute.** {batches:,} batches, {examples:,} examples; {options}.
+**Compute.** {batches:,} batches, {examples:,} examples, one processor core; after {grown:,} batches
+two of the heads were added. {options}.
 
 **Validation.** Share of held-out answers that are right word for word, by number of things in the
 scene (1, 2, 4, 8; one column where there is no scene). Naming any thing's place would get 1, .5,
