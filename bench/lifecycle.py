@@ -8,9 +8,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,13 +25,14 @@ from bench.evaluate import TestEpisode, evaluate
 from bench.interruption import Interrupted, StopSignal
 from bench.one_line_errors import in_one_line
 from bench.parsing import RecordError, name_problem
+from bench.processes import ALONE, Processes, first_ending, joined
 from bench.progress import RunProgress
 from bench.replays import replay_header, replay_rows
 from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS
 from bench.run import RunDirectory, RunError, split_records
 from bench.run_log import logging_to
 from bench.train import load_agent, train
-from envs import SPLITS
+from envs import SPLITS, evaluation_seeds
 
 log = logging.getLogger("glam")
 
@@ -42,30 +44,38 @@ class RunFailed(Exception):
     """A run that began and could not be finished; the message is one line."""
 
 
-def build_agent(config: RunConfig) -> Agent:
+def build_agent(config: RunConfig, processes: Processes = ALONE) -> Agent:
     """Builds a run's agent, untrained, on the run's threads and device.
 
     Args:
         config: The run.
+        processes: Those that train it together.
 
     Returns:
         The agent.
 
     Raises:
-        AgentError: If it cannot be found or built.
+        AgentError: If it cannot be found or built, or not trained by several processes.
         ConfigError: If its options or the device cannot be used.
     """
     agent_class = find(config.entry).load()
+    if processes.count > 1 and not agent_class.data_parallel:
+        raise AgentError(
+            f"agent {config.agent!r} cannot share a run between {processes.count} processes; start "
+            "it without `accelerate launch` (`glam reproduce --jobs` plays seeds side by side)"
+        )
     options: Any = validated(agent_class.Config, config.agent_options, f"agents.{config.agent}")
     check_device(config.device)
     if "torch" in sys.modules:  # an agent without it should not wait for its import
         sys.modules["torch"].set_num_threads(config.threads)
     context = AgentContext(
         n_envs=config.train.n_envs,
-        device=config.device,
+        device=processes.device or config.device,
         seed=config.seed,
         n_actions=config.environment.n_actions,
         history=config.environment.history,
+        processes=processes.count,
+        process=processes.index,
     )
     with speaking_for(f"agent {config.agent!r}, building it"):
         return agent_class(options, context)
@@ -115,23 +125,43 @@ def perform(
         Interrupted: If a signal stopped it, with everything saved.
     """
     run = RunDirectory.of(out, config)
-    if run.obstacle(config) is None and run.state() == "complete":
-        return run
-    agent = build_agent(config)
+    with joined(config.device) as processes:
+        if not processes.from_main(
+            lambda: run.obstacle(config) is None and run.state() == "complete"
+        ):
+            _perform(config, run, console, processes, force_new, test)
+    return run
+
+
+def _perform(
+    config: RunConfig,
+    run: RunDirectory,
+    console: Console,
+    processes: Processes,
+    force_new: bool,
+    test: bool,
+) -> None:
+    agent = build_agent(config, processes)
     identity = _identity(agent, config)
+
+    def go_on(console: Console) -> None:
+        sitting = _Sitting(agent, config, run, console, processes)
+        sitting.guard(lambda: sitting.go_on(test))
+
+    if not processes.is_main:
+        go_on(Console(quiet=True))
+        return
     with run.lock():
         aside = run.set_aside() if force_new and run.path.exists() else None
-        obstacle = run.obstacle(config, identity["model"])
+        obstacle = run.obstacle(config, identity["model"], processes.count)
         if obstacle is not None:
             raise RunError(f"{obstacle}; {_FRESH}")
         if not run.begun:
-            run.create(config, identity, agent.learns)
+            run.create(config, identity, agent.learns, processes.count)
         with logging_to(run.log, console):
             if aside is not None:
                 log.warning("moved the old run to %s", aside)
-            sitting = _Sitting(agent, config, run, console)
-            sitting.guard(lambda: sitting.go_on(test))
-    return run
+            go_on(console)
 
 
 def evaluate_run(
@@ -222,13 +252,20 @@ class _Sitting:
     config: RunConfig
     run: RunDirectory
     console: Console
-    stop: StopSignal = field(default_factory=StopSignal)
+    processes: Processes = ALONE
+    stop: StopSignal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stop = StopSignal(self.processes)
 
     def guard(self, work: Callable[[], None]) -> None:
         """Does the work and records how it ended."""
+        with self.stop.listening():  # the launcher's signal must not cut the record of a failure
+            self._guard(work)
+
+    def _guard(self, work: Callable[[], None]) -> None:
         try:
-            with self.stop.listening():
-                work()
+            work()
         except Interrupted as interruption:
             log.info("%s", interruption)
             raise
@@ -241,14 +278,18 @@ class _Sitting:
                 problem = f"{problem}; free some on the disk of {self.run.path}, then run it again"
             if isinstance(error, CheckpointError):
                 problem = f"{problem}; {_FRESH}"
+            process, first = first_ending(problem)
+            if process != self.processes.index:
+                problem = f"process {process}: {first}"
             log.error("failed: %s", problem, exc_info=error)
-            record_failure(self.run, problem)
+            if self.processes.is_main:
+                record_failure(self.run, problem)
             name = f"{self.config.agent} seed {self.config.seed}"
             raise RunFailed(f"{name} failed: {problem} (see {self.run.log})") from error
 
     def go_on(self, test: bool, again: Collection[str] = ()) -> None:
         """Trains if that has not ended, then plays what has no rows yet and what is asked again."""
-        if self.run.state() not in ("trained", "complete"):
+        if self.processes.from_main(self.run.state) not in ("trained", "complete"):
             self._train()
         elif self.agent.learns:
             self._load_trained()
@@ -256,20 +297,24 @@ class _Sitting:
             self._test(again)
 
     def _train(self) -> None:
-        run = self.run
-        run.update_manifest("running")
+        run, main = self.run, self.processes.is_main
+        if main:
+            run.update_manifest("running")
         steps = 0
         if self.agent.learns:
             with self._phase("train", "train", self.config.train.steps, "steps") as progress:
-                steps = train(self.agent, self.config, run, progress, self.stop.check)
-        else:
+                steps = train(
+                    self.agent, self.config, run, progress, self.stop.check, self.processes
+                )
+        elif main:
             for rows, columns in ((run.metrics, METRIC_COLUMNS), (run.episodes, EPISODE_COLUMNS)):
                 rows.clear()
                 rows.append([columns])
-        run.update_manifest("trained", steps=steps)
+        if main:
+            run.update_manifest("trained", steps=steps)
 
     def _load_trained(self) -> None:
-        checkpoint = self.run.checkpoints.latest()
+        checkpoint = self.processes.from_main(self.run.checkpoints.latest)
         if checkpoint is None:
             raise CheckpointError(f"{self.run.path} is trained but has no checkpoint")
         load_agent(self.agent, self.config, checkpoint)
@@ -278,21 +323,37 @@ class _Sitting:
         """Rows are put in place a whole split at a time; earlier ones stay until then."""
         count = self.config.evaluation.episodes
         for name in dict.fromkeys((*self.config.evaluation.splits, *again)):
-            if name not in again and self.run.tested(name, count):
+            done = partial(self.run.tested, name, count)
+            if name not in again and self.processes.from_main(done):
                 continue
-            with self._phase(f"test {name}", "evaluate", count, "episodes") as progress:
+            episodes = self._play(name, evaluation_seeds(count))
+            self.processes.from_main(partial(self._write, name, episodes))
+        self.processes.from_main(partial(self.run.update_manifest, "complete"))
 
-                def ended(
-                    done: int, episode: TestEpisode, progress: RunProgress = progress
-                ) -> None:
-                    progress.update(done, [episode.success])
+    def _play(self, split: str, seeds: Sequence[int]) -> list[TestEpisode]:
+        """Each process plays every so many of the episodes; returns all, in order."""
+        mine = seeds[self.processes.index :: self.processes.count]
+        played: list[TestEpisode] = []
+        with self._phase(f"test {split}", "evaluate", len(mine), "episodes") as progress:
 
-                episodes = evaluate(self.agent, name, self.config, ended, self.stop.check)
-            rows = [episode.row(SPLITS[name]) for episode in episodes]
-            header = replay_header(self.config.environment.n_actions)
-            replays = [header, *replay_rows(self.agent, name, self.config, episodes)]
-            self.run.write_evaluation(name, rows, replays)
-        self.run.update_manifest("complete")
+            def ended(done: int, episode: TestEpisode) -> None:
+                progress.update(done, [episode.success])
+
+            # A process that was stopped says so when the others have played theirs.
+            with suppress(Interrupted) if self.processes.count > 1 else nullcontext():
+                played = evaluate(
+                    self.agent, split, self.config, ended, self.stop.check_alone, mine
+                )
+            shares = self.processes.gather(played)
+            self.stop.check()
+        found = {episode.seed: episode for share in shares for episode in share}
+        return [found[seed] for seed in seeds]
+
+    def _write(self, split: str, episodes: Sequence[TestEpisode]) -> None:
+        rows = [episode.row(SPLITS[split]) for episode in episodes]
+        header = replay_header(self.config.environment.n_actions)
+        replays = [header, *replay_rows(self.agent, split, self.config, episodes)]
+        self.run.write_evaluation(split, rows, replays)
 
     @contextmanager
     def _phase(
@@ -305,6 +366,10 @@ class _Sitting:
                 yield progress
         except BaseException:
             with suppress(OSError):  # a full disk must not hide what went wrong
-                self.run.add_wall_seconds(phase, time.monotonic() - started)
+                self._add_wall_seconds(phase, time.monotonic() - started)
             raise
-        self.run.add_wall_seconds(phase, time.monotonic() - started)
+        self._add_wall_seconds(phase, time.monotonic() - started)
+
+    def _add_wall_seconds(self, phase: Literal["train", "evaluate"], seconds: float) -> None:
+        if self.processes.is_main:
+            self.run.add_wall_seconds(phase, seconds)
