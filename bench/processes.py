@@ -6,6 +6,7 @@ shares the arithmetic of an update between them. Only the main one writes.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -88,10 +89,14 @@ def joined(device: str) -> Iterator[Processes]:
 
     Yields:
         This process's place.
+
+    Raises:
+        ConfigError: If the device cannot be shared out, or accelerate is not installed.
     """
     if place()[1] == 1:
         yield ALONE
         return
+    _check_sharing(device)
     from accelerate import PartialState
 
     state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)
@@ -99,6 +104,25 @@ def joined(device: str) -> Iterator[Processes]:
         logging.getLogger("glam").disabled = True
     yield Processes(state.num_processes, state.process_index, str(state.device))
     state.destroy_process_group()
+
+
+def _check_sharing(device: str) -> None:
+    from bench.config import ConfigError
+
+    if device not in ("cpu", "cuda"):
+        raise ConfigError(
+            f"device: several processes take cpu, or cuda (one GPU each), not {device}"
+        )
+    if importlib.util.find_spec("accelerate") is None:
+        raise ConfigError("several processes need accelerate: `pip install 'glam-bench[parallel]'`")
+    if device == "cuda":
+        import torch
+
+        gpus, local = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", "0"))
+        if local >= gpus:
+            raise ConfigError(
+                f"device: {local + 1} processes or more on a machine with {gpus} GPUs"
+            )
 
 
 def first_ending(message: str) -> tuple[int, str]:
@@ -116,7 +140,7 @@ def first_ending(message: str) -> tuple[int, str]:
     index, count = place()
     if count == 1:
         return index, message
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     key = f"glam/ending/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     try:

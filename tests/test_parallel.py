@@ -8,38 +8,24 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from run_files import quiet, result_bytes, small_config
+from run_files import quiet, result_bytes
 from safetensors.torch import load_file
 
 from agents.language_model.parallel import Share
-from bench.config import EvaluationConfig, TrainConfig
+from bench.config import RunConfig
 from bench.interruption import Interrupted
 from bench.lifecycle import RunFailed, perform
+from bench.profile import load_profile
 from bench.run import RunDirectory, RunError
 from envs import VectorEnv
 
-# Uneven on purpose: three rows to score, and minibatches of 7, 7 and 1.
-CONFIG = replace(
-    small_config(),
-    entry="gflan-t5",
-    train=TrainConfig(steps=60, n_envs=3, checkpoint_every=30),
-    evaluation=EvaluationConfig(splits=("english-goto",), episodes=3, n_envs=3),
-    agent_options={
-        "learning_rate": 1e-4,
-        "rollout_length": 5,
-        "epochs": 1,
-        "batch_size": 7,
-        "value_hidden": 16,
-        "max_batch_tokens": 300,
-    },
-)
+# Uneven on purpose: three rows to score, minibatches of 7, 7 and 1, three test episodes.
 PROFILE = """
-description: the same, as a user writes it
+description: a small run of two processes
 environment: {level: GoToLocal, room_size: 5, num_distractors: 1}
 train: {steps: 60, n_envs: 3, checkpoint_every: 30}
 evaluation: {splits: [english-goto], episodes: 3, n_envs: 3}
@@ -53,19 +39,31 @@ agents:
     batch_size: 7
     value_hidden: 16
     max_batch_tokens: 300
+  random:
 """
 FAILED, STOPPED = 3, 128 + signal.SIGTERM
 
 
-def accelerate_launch(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("profile") / "small.yaml"
+    path.write_text(PROFILE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def config(profile) -> RunConfig:
+    (run,) = load_profile(str(profile), (), ("agent",)).runs([3])
+    return run
+
+
+def accelerate_launch(profile: Path, out: Path, agent: str) -> subprocess.CompletedProcess[str]:
     """Runs `glam train` in two processes, as a user does."""
-    profile = folder / "small.yaml"
-    profile.write_text(PROFILE)
     launch = [sys.executable, "-P", "-m", "accelerate.commands.launch", "--multi_gpu"]
     flags = ["--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
-    run = ["-m", "bench", "train", "--profile", profile, "--seed", "3", "--out", folder]
+    run = ["-m", "bench", "train", "--profile", profile, "--seed", "3"]
     return subprocess.run(
-        [*map(str, (*launch, *flags, *run, *arguments))],
+        [*map(str, (*launch, *flags, *run, "--out", out, "--agent", agent))],
         capture_output=True,
         text=True,
         timeout=300,
@@ -74,9 +72,11 @@ def accelerate_launch(folder: Path, *arguments: object) -> subprocess.CompletedP
 
 
 def two_forks(
-    out: Path, after: Callable[[int, int], None] = lambda process, steps: None
+    config: RunConfig,
+    out: Path,
+    after: Callable[[int, int], None] = lambda process, steps: None,
 ) -> list[int]:
-    """Two processes perform CONFIG; `after(process, steps)` is called in each after every update.
+    """Two processes perform a run; `after(process, steps)` is called in each after every update.
 
     Returns:
         How each of them ended.
@@ -91,12 +91,12 @@ def two_forks(
             place = {"RANK": index, "LOCAL_RANK": index, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
             os.environ.update({name: str(value) for name, value in place.items()})
             os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1")
-            os._exit(_perform(out, index, after))
+            os._exit(_perform(config, out, index, after))
         children.append(child)
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
-def _perform(out: Path, index: int, after: Callable[[int, int], None]) -> int:
+def _perform(config: RunConfig, out: Path, index: int, after: Callable[[int, int], None]) -> int:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     collect = VectorEnv.pop_episodes
 
@@ -106,7 +106,7 @@ def _perform(out: Path, index: int, after: Callable[[int, int], None]) -> int:
 
     VectorEnv.pop_episodes = collect_and_call
     try:
-        perform(CONFIG, out, quiet())
+        perform(config, out, quiet())
     except RunFailed:
         return FAILED
     except RunError:
@@ -123,16 +123,16 @@ def losses(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
+def whole(config, tmp_path_factory) -> Path:
     """A run of two processes that nothing disturbed."""
     out = tmp_path_factory.mktemp("two")
-    assert two_forks(out) == [0, 0]
-    return RunDirectory.of(out, CONFIG).path
+    assert two_forks(config, out) == [0, 0]
+    return RunDirectory.of(out, config).path
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> Path:
-    return perform(CONFIG, tmp_path_factory.mktemp("one"), quiet()).path
+def alone(config, tmp_path_factory) -> Path:
+    return perform(config, tmp_path_factory.mktemp("one"), quiet()).path
 
 
 def test_two_processes_learn_what_one_does(whole, alone):
@@ -150,8 +150,8 @@ def test_two_processes_learn_what_one_does(whole, alone):
             torch.testing.assert_close(weights[name], tensor, atol=1e-5, rtol=1e-4)
 
 
-def test_accelerate_launch_gives_these_bytes(whole, tmp_path):
-    ended = accelerate_launch(tmp_path, "--agent", "agent")
+def test_accelerate_launch_gives_these_bytes(profile, whole, tmp_path):
+    ended = accelerate_launch(profile, tmp_path, "agent")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("complete: ") == 1
     run = RunDirectory(tmp_path / "small" / "agent" / "seed-3")
@@ -159,8 +159,8 @@ def test_accelerate_launch_gives_these_bytes(whole, tmp_path):
     assert result_bytes(run.path) == result_bytes(whole)
 
 
-def test_an_agent_that_cannot_share_its_work_is_one_line(tmp_path):
-    ended = accelerate_launch(tmp_path, "--agent", "random")
+def test_an_agent_that_cannot_share_its_work_is_one_line(profile, tmp_path):
+    ended = accelerate_launch(profile, tmp_path, "random")
     lines = [line for line in ended.stderr.splitlines() if line.startswith("glam: ")]
     assert len(lines) == 1
     assert "agent 'random' cannot share a run between 2 processes; start it without" in lines[0]
@@ -169,41 +169,41 @@ def test_an_agent_that_cannot_share_its_work_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_process_ends_the_other_and_the_run_goes_on_with_two(whole, tmp_path, victim):
+def test_a_killed_process_ends_the_other_and_the_run_goes_on(config, whole, tmp_path, victim):
     def kill(process, steps):
         if process == victim and steps == 45:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    codes = two_forks(tmp_path, kill)
+    codes = two_forks(config, tmp_path, kill)
     assert codes[victim] == -signal.SIGKILL
     assert codes[1 - victim] == FAILED
-    run = RunDirectory.of(tmp_path, CONFIG)
+    run = RunDirectory.of(tmp_path, config)
     assert run.state() == ("failed" if victim == 1 else "running")
     refusal = r"number of processes \(was 2, now 1\): `accelerate launch --num_processes 2`"
     with pytest.raises(RunError, match=refusal):
-        perform(CONFIG, tmp_path, quiet())
-    assert two_forks(tmp_path) == [0, 0]
+        perform(config, tmp_path, quiet())
+    assert two_forks(config, tmp_path) == [0, 0]
     assert result_bytes(run.path) == result_bytes(whole)
 
 
 @pytest.mark.parametrize("told", [(0, 1), (1,)])
-def test_a_stop_of_any_stops_all_with_everything_saved(whole, tmp_path, told):
+def test_a_stop_of_any_stops_all_with_everything_saved(config, whole, tmp_path, told):
     def stop(process, steps):
         if process in told and steps == 15:
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGTERM)  # by the queue and by the launcher
 
-    assert two_forks(tmp_path, stop) == [STOPPED, STOPPED]
-    run = RunDirectory.of(tmp_path, CONFIG)
+    assert two_forks(config, tmp_path, stop) == [STOPPED, STOPPED]
+    run = RunDirectory.of(tmp_path, config)
     assert run.manifest()["steps"] == 15
-    assert two_forks(tmp_path) == [0, 0]
+    assert two_forks(config, tmp_path) == [0, 0]
     assert result_bytes(run.path) == result_bytes(whole)
 
 
-def test_a_run_in_use_ends_both(tmp_path):
-    run = RunDirectory.of(tmp_path, CONFIG)
+def test_a_run_in_use_ends_both(config, tmp_path):
+    run = RunDirectory.of(tmp_path, config)
     with run.lock():
-        main, other = two_forks(tmp_path)
+        main, other = two_forks(config, tmp_path)
     assert main == 2
     assert other != 0
     assert not run.path.exists()
