@@ -22,6 +22,8 @@ _Value = TypeVar("_Value")
 # the launcher, not a time-out, ends the others when one dies.
 _PATIENCE = timedelta(hours=6)
 
+_BROKEN = ("/gloo/transport/", "DistBackendError", "DistNetworkError", "DistStoreError")
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -123,6 +125,13 @@ def _check_sharing(device: str) -> None:
             raise ConfigError(
                 f"device: {local + 1} processes or more on a machine with {gpus} GPUs"
             )
+
+
+def in_plain_words(problem: str) -> str:
+    """An error's text; where it only says that a connection broke, what that means."""
+    if place()[1] > 1 and any(mark in problem for mark in _BROKEN):
+        return "another process of the run has ended; run it again to go on"
+    return problem
 
 
 def first_ending(message: str) -> tuple[int, str]:

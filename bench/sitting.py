@@ -21,7 +21,7 @@ from bench.evaluate import TestEpisode, evaluate
 from bench.interruption import Interrupted, StopSignal
 from bench.one_line_errors import in_one_line
 from bench.parsing import RecordError
-from bench.processes import ALONE, Processes, first_ending
+from bench.processes import ALONE, Processes, first_ending, in_plain_words
 from bench.progress import RunProgress
 from bench.replays import replay_header, replay_rows
 from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS
@@ -90,7 +90,7 @@ class Sitting:
             problem = (
                 str(error) if isinstance(error, _EXPECTED) else f"{type(error).__name__}: {error}"
             )
-            problem = in_one_line(problem)
+            problem = in_plain_words(in_one_line(problem))
             if os.strerror(errno.ENOSPC) in problem:
                 problem = f"{problem}; free some on the disk of {self.run.path}, then run it again"
             if isinstance(error, CheckpointError):

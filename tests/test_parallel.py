@@ -123,16 +123,16 @@ def losses(run: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def whole(config, tmp_path_factory) -> Path:
-    """A run of two processes that nothing disturbed."""
-    out = tmp_path_factory.mktemp("two")
-    assert two_forks(config, out) == [0, 0]
-    return RunDirectory.of(out, config).path
+def alone(config, tmp_path_factory) -> Path:
+    return perform(config, tmp_path_factory.mktemp("one"), quiet()).path
 
 
 @pytest.fixture(scope="module")
-def alone(config, tmp_path_factory) -> Path:
-    return perform(config, tmp_path_factory.mktemp("one"), quiet()).path
+def whole(config, alone, tmp_path_factory) -> Path:
+    """A run of two processes that nothing disturbed; by now all that forks need is imported."""
+    out = tmp_path_factory.mktemp("two")
+    assert two_forks(config, out) == [0, 0]
+    return RunDirectory.of(out, config).path
 
 
 def test_two_processes_learn_what_one_does(whole, alone):
@@ -168,34 +168,28 @@ def test_an_agent_that_cannot_share_its_work_is_one_line(profile, tmp_path):
     assert not (tmp_path / "small").exists()
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_process_ends_the_other_and_the_run_goes_on(config, whole, tmp_path, victim):
-    def kill(process, steps):
-        if process == victim and steps == 45:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    codes = two_forks(config, tmp_path, kill)
-    assert codes[victim] == -signal.SIGKILL
-    assert codes[1 - victim] == FAILED
+def test_killed_and_stopped_and_gone_on_with_it_ends_with_the_same_bytes(config, whole, tmp_path):
     run = RunDirectory.of(tmp_path, config)
-    assert run.state() == ("failed" if victim == 1 else "running")
+
+    def told(process: int, *signals: int) -> list[int]:
+        """Goes on with the run until this process gets these signals, after 45 of 60 steps."""
+
+        def tell(index: int, steps: int) -> None:
+            for number in signals if (index, steps) == (process, 45) else ():
+                os.kill(os.getpid(), number)
+
+        return two_forks(config, tmp_path, tell)
+
+    assert told(1, signal.SIGKILL) == [FAILED, -signal.SIGKILL]
+    assert "another process of the run has ended; run it again" in run.manifest()["error"]
     refusal = r"number of processes \(was 2, now 1\): `accelerate launch --num_processes 2`"
     with pytest.raises(RunError, match=refusal):
         perform(config, tmp_path, quiet())
-    assert two_forks(config, tmp_path) == [0, 0]
-    assert result_bytes(run.path) == result_bytes(whole)
-
-
-@pytest.mark.parametrize("told", [(0, 1), (1,)])
-def test_a_stop_of_any_stops_all_with_everything_saved(config, whole, tmp_path, told):
-    def stop(process, steps):
-        if process in told and steps == 15:
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGTERM)  # by the queue and by the launcher
-
-    assert two_forks(config, tmp_path, stop) == [STOPPED, STOPPED]
-    run = RunDirectory.of(tmp_path, config)
-    assert run.manifest()["steps"] == 15
+    assert told(0, signal.SIGKILL) == [-signal.SIGKILL, FAILED]
+    assert run.manifest()["steps"] == 30
+    # Told twice, by the queue and by the launcher; what one is told, all do.
+    assert told(1, signal.SIGTERM, signal.SIGTERM) == [STOPPED, STOPPED]
+    assert run.manifest()["steps"] == 45
     assert two_forks(config, tmp_path) == [0, 0]
     assert result_bytes(run.path) == result_bytes(whole)
 
