@@ -154,7 +154,7 @@ def first_ending(message: str) -> tuple[int, str]:
     key = f"glam/ending/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     try:
         address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = TCPStore(*address, is_master=False, timeout=timedelta(seconds=10))
+        store = TCPStore(*address, is_master=False, timeout=timedelta(seconds=5))
         first = json.loads(store.compare_set(key, "", json.dumps([index, message])))
     except (KeyError, RuntimeError):  # no launcher, or gone
         return index, message
