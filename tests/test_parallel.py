@@ -66,7 +66,7 @@ def accelerate_launch(profile: Path, out: Path, agent: str) -> subprocess.Comple
         [*map(str, (*launch, *flags, *run, "--out", out, "--agent", agent))],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,  # a busy machine
         cwd=Path(__file__).parent.parent,
     )
 
