@@ -172,10 +172,10 @@ def test_killed_and_stopped_and_gone_on_with_it_ends_with_the_same_bytes(config,
     run = RunDirectory.of(tmp_path, config)
 
     def told(process: int, *signals: int) -> list[int]:
-        """Goes on with the run until this process gets these signals, after 45 of 60 steps."""
+        """Goes on with the run until this process gets these signals, in its first update."""
 
         def tell(index: int, steps: int) -> None:
-            for number in signals if (index, steps) == (process, 45) else ():
+            for number in signals if index == process else ():
                 os.kill(os.getpid(), number)
 
         return two_forks(config, tmp_path, tell)
@@ -186,10 +186,9 @@ def test_killed_and_stopped_and_gone_on_with_it_ends_with_the_same_bytes(config,
     with pytest.raises(RunError, match=refusal):
         perform(config, tmp_path, quiet())
     assert told(0, signal.SIGKILL) == [-signal.SIGKILL, FAILED]
-    assert run.manifest()["steps"] == 30
     # Told twice, by the queue and by the launcher; what one is told, all do.
     assert told(1, signal.SIGTERM, signal.SIGTERM) == [STOPPED, STOPPED]
-    assert run.manifest()["steps"] == 45
+    assert run.manifest()["steps"] == 15 * len(losses(run.path)) < 60
     assert two_forks(config, tmp_path) == [0, 0]
     assert result_bytes(run.path) == result_bytes(whole)
 
