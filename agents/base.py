@@ -49,6 +49,9 @@ class AgentContext:
         seed: The run's seed; all randomness of the agent comes from it.
         n_actions: Size of the action set.
         history: Largest number of views in an observation.
+        processes: Number of processes that train the run together; more than one only for an
+            agent that is ``data_parallel``.
+        process: This process's number among them, from 0.
     """
 
     n_envs: int = 1
@@ -56,6 +59,8 @@ class AgentContext:
     seed: int = 0
     n_actions: int = 6
     history: int = 3
+    processes: int = 1
+    process: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,11 +93,16 @@ class Agent(ABC):
         learns: False for an agent that is only evaluated.
         privileged: True for a reference that looks behind the observations; it is shown the
             environments through :meth:`attach`.
+        data_parallel: True for an agent whose :meth:`update` shares its work with the other
+            processes of ``accelerate launch``. All of them are given the same environments, must
+            take the same actions and learn the same; the other methods are called in any of them
+            alone.
     """
 
     Config: ClassVar[type] = NoConfig
     learns: ClassVar[bool] = True
     privileged: ClassVar[bool] = False
+    data_parallel: ClassVar[bool] = False
 
     def __init__(self, config: Any, context: AgentContext) -> None:
         """Keeps what the agent was built from.

@@ -15,6 +15,7 @@ import click
 from bench.cli_looking import play, watch
 from bench.cli_options import DEVICE, FORCE_NEW, OUT, PROFILE, SET, options
 from bench.one_line_errors import RUN_FAILED, OneLineErrors, complain
+from bench.processes import place
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +39,9 @@ glam doctor                can this machine do it?
 @click.version_option(package_name="glam-bench", prog_name="glam")
 def cli() -> None:
     """The group of all commands."""
+    command = click.get_current_context().invoked_subcommand
+    if place()[1] > 1 and command != "train":
+        raise click.UsageError(f"`accelerate launch` is for `glam train`; start {command} alone")
 
 
 @cli.command()
@@ -139,7 +143,8 @@ def train(
     (config,) = loaded.runs([seed])
     console = _console()
     run = perform(config, out, console, force_new=force_new, test=not no_test)
-    console.print(f"{run.state()}: {run.path}", markup=False, highlight=False, soft_wrap=True)
+    if place()[0] == 0:
+        console.print(f"{run.state()}: {run.path}", markup=False, highlight=False, soft_wrap=True)
 
 
 @cli.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,6 +98,7 @@ def evaluate(
     config: RunConfig,
     on_episode: Callable[[int, TestEpisode], None] = lambda done, episode: None,
     check_stop: Callable[[], None] = lambda: None,
+    seeds: Sequence[int] | None = None,
 ) -> list[TestEpisode]:
     """Plays a split's test episodes.
 
@@ -110,6 +111,7 @@ def evaluate(
         config: The run; gives the world, the number of episodes and how many are played at once.
         on_episode: Told of every episode as it ends, with how many have.
         check_stop: Called after every step; raises to stop.
+        seeds: Which of the test episodes are played; by default all.
 
     Returns:
         The episodes in the order of their seeds.
@@ -119,7 +121,8 @@ def evaluate(
             observation; names the agent and the split.
     """
     split = SPLITS[split_name]
-    seeds = evaluation_seeds(config.evaluation.episodes)
+    if seeds is None:
+        seeds = evaluation_seeds(config.evaluation.episodes)
     waiting = iter(seeds)
     n_envs = min(config.evaluation.n_envs, len(seeds))
     who = f"agent {config.agent!r}, split {split_name!r}"

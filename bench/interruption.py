@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from bench.processes import ALONE, Processes
+
 PARENT_VARIABLE = "GLAM_PARENT"
 """Process id of a ``glam reproduce`` whose end, however it comes, should end its runs too."""
 
@@ -28,14 +30,24 @@ class Interrupted(Exception):
 class StopSignal:
     """Notes SIGINT and SIGTERM while work that must not be cut in two goes on."""
 
-    def __init__(self) -> None:
-        """No signal yet."""
+    def __init__(self, processes: Processes = ALONE) -> None:
+        """No signal yet.
+
+        Args:
+            processes: Those of the run; whichever is asked to stop, all do.
+        """
         self.number: int | None = None
-        self._parent = int(os.environ.get(PARENT_VARIABLE, "0"))
+        self._processes = processes
+        several = processes.count > 1
+        self._parent = os.getppid() if several else int(os.environ.get(PARENT_VARIABLE, "0"))
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handles the two signals while the block runs; a second one ends the process at once."""
+        """Handles the two signals while the block runs; a second one ends the process at once.
+
+        One of several processes may well be told twice, by the queue and by the launcher, so there
+        a second signal means no more than the first.
+        """
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, self._note) for number in numbers}
         try:
@@ -47,14 +59,31 @@ class StopSignal:
     def check(self) -> None:
         """Looks whether a signal has come, or the process that asked for the work is gone.
 
+        All processes of the run must call it at the same point.
+
+        Raises:
+            Interrupted: If so in any of them; then it is raised in all.
+        """
+        number = max(self._processes.gather(self._asked()))
+        if number:
+            raise Interrupted(number)
+
+    def check_alone(self) -> None:
+        """The same for this process only, at any point.
+
         Raises:
             Interrupted: If so.
         """
+        number = self._asked()
+        if number:
+            raise Interrupted(number)
+
+    def _asked(self) -> int:
         if self._parent and os.getppid() != self._parent:
-            raise Interrupted(signal.SIGTERM)
-        if self.number is not None:
-            raise Interrupted(self.number)
+            return signal.SIGTERM
+        return self.number or 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        signal.signal(number, signal.SIG_DFL)
+        if self._processes.count == 1:
+            signal.signal(number, signal.SIG_DFL)

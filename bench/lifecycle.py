@@ -2,70 +2,62 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import os
 import sys
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
 from agents.base import Agent, AgentContext, AgentError, speaking_for
 from agents.registry import find, is_file
-from bench.checkpoint import CheckpointError
 from bench.config import ConfigError, RunConfig, config_hash, validated
-from bench.evaluate import TestEpisode, evaluate
-from bench.interruption import Interrupted, StopSignal
-from bench.one_line_errors import in_one_line
-from bench.parsing import RecordError, name_problem
-from bench.progress import RunProgress
-from bench.replays import replay_header, replay_rows
-from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS
+from bench.parsing import name_problem
+from bench.processes import ALONE, Processes, joined
 from bench.run import RunDirectory, RunError, split_records
 from bench.run_log import logging_to
-from bench.train import load_agent, train
-from envs import SPLITS
+from bench.sitting import FRESH, Sitting
+from bench.sitting import RunFailed as RunFailed
+from bench.sitting import record_failure as record_failure
 
 log = logging.getLogger("glam")
 
-_FRESH = "--force-new moves it aside and starts afresh"
-_EXPECTED = (AgentError, CheckpointError, ConfigError, OSError, RecordError, RunError)
 
-
-class RunFailed(Exception):
-    """A run that began and could not be finished; the message is one line."""
-
-
-def build_agent(config: RunConfig) -> Agent:
+def build_agent(config: RunConfig, processes: Processes = ALONE) -> Agent:
     """Builds a run's agent, untrained, on the run's threads and device.
 
     Args:
         config: The run.
+        processes: Those that train it together.
 
     Returns:
         The agent.
 
     Raises:
-        AgentError: If it cannot be found or built.
+        AgentError: If it cannot be found or built, or not trained by several processes.
         ConfigError: If its options or the device cannot be used.
     """
     agent_class = find(config.entry).load()
+    if processes.count > 1 and not agent_class.data_parallel:
+        raise AgentError(
+            f"agent {config.agent!r} cannot share a run between {processes.count} processes; start "
+            "it without `accelerate launch` (`glam reproduce --jobs` plays seeds side by side)"
+        )
     options: Any = validated(agent_class.Config, config.agent_options, f"agents.{config.agent}")
     check_device(config.device)
     if "torch" in sys.modules:  # an agent without it should not wait for its import
         sys.modules["torch"].set_num_threads(config.threads)
     context = AgentContext(
         n_envs=config.train.n_envs,
-        device=config.device,
+        device=processes.device or config.device,
         seed=config.seed,
         n_actions=config.environment.n_actions,
         history=config.environment.history,
+        processes=processes.count,
+        process=processes.index,
     )
     with speaking_for(f"agent {config.agent!r}, building it"):
         return agent_class(options, context)
@@ -115,23 +107,43 @@ def perform(
         Interrupted: If a signal stopped it, with everything saved.
     """
     run = RunDirectory.of(out, config)
-    if run.obstacle(config) is None and run.state() == "complete":
-        return run
-    agent = build_agent(config)
+    with joined(config.device) as processes:
+        if not processes.from_main(
+            lambda: run.obstacle(config) is None and run.state() == "complete"
+        ):
+            _perform(config, run, console, processes, force_new, test)
+    return run
+
+
+def _perform(
+    config: RunConfig,
+    run: RunDirectory,
+    console: Console,
+    processes: Processes,
+    force_new: bool,
+    test: bool,
+) -> None:
+    agent = build_agent(config, processes)
     identity = _identity(agent, config)
+
+    def go_on(console: Console) -> None:
+        sitting = Sitting(agent, config, run, console, processes)
+        sitting.guard(lambda: sitting.go_on(test))
+
+    if not processes.is_main:
+        go_on(Console(quiet=True))
+        return
     with run.lock():
         aside = run.set_aside() if force_new and run.path.exists() else None
-        obstacle = run.obstacle(config, identity["model"])
+        obstacle = run.obstacle(config, identity["model"], processes.count)
         if obstacle is not None:
-            raise RunError(f"{obstacle}; {_FRESH}")
+            raise RunError(f"{obstacle}; {FRESH}")
         if not run.begun:
-            run.create(config, identity, agent.learns)
+            run.create(config, identity, agent.learns, processes.count)
         with logging_to(run.log, console):
             if aside is not None:
                 log.warning("moved the old run to %s", aside)
-            sitting = _Sitting(agent, config, run, console)
-            sitting.guard(lambda: sitting.go_on(test))
-    return run
+            go_on(console)
 
 
 def evaluate_run(
@@ -185,21 +197,8 @@ def evaluate_run(
             splits={**manifest["splits"], **split_records(asked)},
         )
         with logging_to(run.log, console):
-            sitting = _Sitting(agent, wanted, run, console)
+            sitting = Sitting(agent, wanted, run, console)
             sitting.guard(lambda: sitting.go_on(test=True, again=asked))
-
-
-def record_failure(run: RunDirectory, problem: str) -> None:
-    """Marks a run as failed, as far as the disk allows.
-
-    Args:
-        run: A run that was created.
-        problem: What went wrong, in one line.
-    """
-    try:
-        run.update_manifest("failed", error=problem)
-    except OSError as error:  # the disk may be the very problem
-        log.error("the failure could not be recorded: %s", error)
 
 
 def _identity(agent: Agent, config: RunConfig) -> dict[str, Any]:
@@ -212,99 +211,3 @@ def _identity(agent: Agent, config: RunConfig) -> dict[str, Any]:
         if not isinstance(said["model"], dict):
             raise AgentError(f"model is {said['model']!r}, expected a mapping")
     return said
-
-
-@dataclass
-class _Sitting:
-    """One process's work on a run."""
-
-    agent: Agent
-    config: RunConfig
-    run: RunDirectory
-    console: Console
-    stop: StopSignal = field(default_factory=StopSignal)
-
-    def guard(self, work: Callable[[], None]) -> None:
-        """Does the work and records how it ended."""
-        try:
-            with self.stop.listening():
-                work()
-        except Interrupted as interruption:
-            log.info("%s", interruption)
-            raise
-        except Exception as error:
-            problem = (
-                str(error) if isinstance(error, _EXPECTED) else f"{type(error).__name__}: {error}"
-            )
-            problem = in_one_line(problem)
-            if os.strerror(errno.ENOSPC) in problem:
-                problem = f"{problem}; free some on the disk of {self.run.path}, then run it again"
-            if isinstance(error, CheckpointError):
-                problem = f"{problem}; {_FRESH}"
-            log.error("failed: %s", problem, exc_info=error)
-            record_failure(self.run, problem)
-            name = f"{self.config.agent} seed {self.config.seed}"
-            raise RunFailed(f"{name} failed: {problem} (see {self.run.log})") from error
-
-    def go_on(self, test: bool, again: Collection[str] = ()) -> None:
-        """Trains if that has not ended, then plays what has no rows yet and what is asked again."""
-        if self.run.state() not in ("trained", "complete"):
-            self._train()
-        elif self.agent.learns:
-            self._load_trained()
-        if test:
-            self._test(again)
-
-    def _train(self) -> None:
-        run = self.run
-        run.update_manifest("running")
-        steps = 0
-        if self.agent.learns:
-            with self._phase("train", "train", self.config.train.steps, "steps") as progress:
-                steps = train(self.agent, self.config, run, progress, self.stop.check)
-        else:
-            for rows, columns in ((run.metrics, METRIC_COLUMNS), (run.episodes, EPISODE_COLUMNS)):
-                rows.clear()
-                rows.append([columns])
-        run.update_manifest("trained", steps=steps)
-
-    def _load_trained(self) -> None:
-        checkpoint = self.run.checkpoints.latest()
-        if checkpoint is None:
-            raise CheckpointError(f"{self.run.path} is trained but has no checkpoint")
-        load_agent(self.agent, self.config, checkpoint)
-
-    def _test(self, again: Collection[str]) -> None:
-        """Rows are put in place a whole split at a time; earlier ones stay until then."""
-        count = self.config.evaluation.episodes
-        for name in dict.fromkeys((*self.config.evaluation.splits, *again)):
-            if name not in again and self.run.tested(name, count):
-                continue
-            with self._phase(f"test {name}", "evaluate", count, "episodes") as progress:
-
-                def ended(
-                    done: int, episode: TestEpisode, progress: RunProgress = progress
-                ) -> None:
-                    progress.update(done, [episode.success])
-
-                episodes = evaluate(self.agent, name, self.config, ended, self.stop.check)
-            rows = [episode.row(SPLITS[name]) for episode in episodes]
-            header = replay_header(self.config.environment.n_actions)
-            replays = [header, *replay_rows(self.agent, name, self.config, episodes)]
-            self.run.write_evaluation(name, rows, replays)
-        self.run.update_manifest("complete")
-
-    @contextmanager
-    def _phase(
-        self, what: str, phase: Literal["train", "evaluate"], total: int, unit: str
-    ) -> Iterator[RunProgress]:
-        started = time.monotonic()
-        title = f"{self.config.agent} seed {self.config.seed}: {what}"
-        try:
-            with RunProgress(title, total, unit, self.console) as progress:
-                yield progress
-        except BaseException:
-            with suppress(OSError):  # a full disk must not hide what went wrong
-                self.run.add_wall_seconds(phase, time.monotonic() - started)
-            raise
-        self.run.add_wall_seconds(phase, time.monotonic() - started)

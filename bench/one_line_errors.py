@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 import click
 
+from bench.processes import first_ending, place
+
 USER_ERROR = 2
 RUN_FAILED = 1
 _LONGEST = 1000
@@ -45,7 +47,7 @@ class OneLineErrors(click.Group):
 
 
 def complain(message: str, code: int) -> int:
-    """Prints one line on stderr.
+    """Prints one line on stderr; of several processes of a run, the first to end does.
 
     Args:
         message: What went wrong and what to do.
@@ -54,7 +56,8 @@ def complain(message: str, code: int) -> int:
     Returns:
         The exit code.
     """
-    click.echo(f"glam: {in_one_line(message)}", err=True)
+    if first_ending(message)[0] == place()[0]:
+        click.echo(f"glam: {in_one_line(message)}", err=True)
     return code
 
 

@@ -99,12 +99,19 @@ class RunDirectory:
         kept = (self.metrics.path, self.checkpoints.directory, self.path / "evaluation")
         return any(path.exists() for path in kept)
 
-    def obstacle(self, config: RunConfig, model: Mapping[str, Any] | None = None) -> str | None:
+    def obstacle(
+        self,
+        config: RunConfig,
+        model: Mapping[str, Any] | None = None,
+        processes: int | None = None,
+    ) -> str | None:
         """Says why this directory's run is not the one asked for.
 
         Args:
             config: The run asked for.
             model: The model's identity, once it is known.
+            processes: How many processes are to go on with it, if that is asked: another number
+                would sum in another order.
 
         Returns:
             One line naming the field that differs; None if the run can be started or continued.
@@ -129,6 +136,12 @@ class RunDirectory:
             now = split_records(config.evaluation.splits)
             then = {name: manifest["splits"].get(name, {}) for name in now}
             changed = next(differences(then, now, "splits."), None)
+        before = manifest.get("processes", 1)
+        if changed is None and processes not in (None, before):
+            changed = (
+                f"number of processes (was {before}, now {processes}): "
+                f"`accelerate launch --num_processes {before}` goes on with it"
+            )
         return None if changed is None else f"{self.path} was made with another {changed}"
 
     @property
@@ -170,13 +183,16 @@ class RunDirectory:
         os.rename(self.path, aside)
         return aside
 
-    def create(self, config: RunConfig, identity: Mapping[str, Any], learns: bool) -> None:
+    def create(
+        self, config: RunConfig, identity: Mapping[str, Any], learns: bool, processes: int = 1
+    ) -> None:
         """Starts the record of a run.
 
         Args:
             config: The run.
             identity: What the agent says of itself: ``label`` and ``model``.
             learns: Whether it is trained at all.
+            processes: Number of processes that train it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_config(config)
@@ -192,6 +208,7 @@ class RunDirectory:
             "git": provenance.git_state(),
             "versions": provenance.versions(),
             "machine": provenance.machine(config.threads),
+            "processes": processes,
             "model": dict(identity.get("model", {})),
             "learns": learns,
             "steps": 0,

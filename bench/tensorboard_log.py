@@ -15,15 +15,17 @@ from typing import Any
 class TensorBoardLog:
     """Event files of one sitting of a training."""
 
-    def __init__(self, directory: Path, steps: int) -> None:
+    def __init__(self, directory: Path | None, steps: int) -> None:
         """Opens a new file; without tensorboard nothing is ever written.
 
         Args:
-            directory: The run's ``tensorboard/``.
+            directory: The run's ``tensorboard/``; None where another process writes it.
             steps: Environment steps that this sitting goes on from; what an earlier one showed
                 beyond them was lost with it, and TensorBoard drops it.
         """
         self._writer: Any = None
+        if directory is None:
+            return
         try:
             from tensorboard.compat.proto import (  # type: ignore[import-untyped]
                 event_pb2,

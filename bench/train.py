@@ -12,6 +12,7 @@ from bench import atomic
 from bench.checkpoint import Checkpoint, CheckpointError
 from bench.config import RunConfig
 from bench.probes import ProbeLog
+from bench.processes import ALONE, Processes
 from bench.progress import RunProgress
 from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS, Cell
 from bench.run import RunDirectory
@@ -27,6 +28,7 @@ def train(
     run: RunDirectory,
     progress: RunProgress,
     check_stop: Callable[[], None],
+    processes: Processes = ALONE,
 ) -> int:
     """Trains to the step budget, from the newest checkpoint if there is one.
 
@@ -37,6 +39,7 @@ def train(
         progress: Told after every update.
         check_stop: Called after every update, when everything is saved that must be; raises to
             stop.
+        processes: Those that train the run together; all must call this.
 
     Returns:
         Environment steps taken; the run's checkpoint holds the trained agent.
@@ -49,8 +52,9 @@ def train(
     """
     envs = VectorEnv(config.environment.build, config.train.n_envs, config.seed)
     try:
-        training = _Training(agent, config, run, envs)
-        with closing(TensorBoardLog(run.path / "tensorboard", envs.steps)) as board:
+        training = _Training(agent, config, run, envs, processes)
+        curves = run.path / "tensorboard" if processes.is_main else None
+        with closing(TensorBoardLog(curves, envs.steps)) as board:
             return training.to_the_end(progress, check_stop, board)
     finally:
         envs.close()
@@ -59,8 +63,16 @@ def train(
 class _Training:
     """Counters of a training run; together with agent and environments, all that is resumed."""
 
-    def __init__(self, agent: Agent, config: RunConfig, run: RunDirectory, envs: VectorEnv) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        config: RunConfig,
+        run: RunDirectory,
+        envs: VectorEnv,
+        processes: Processes,
+    ) -> None:
         self._agent, self._config, self._run, self._envs = agent, config, run, envs
+        self._processes = processes
         self._updates = 0
         self._episodes = 0
         self._columns: tuple[str, ...] = ()
@@ -86,7 +98,7 @@ class _Training:
                 self._save()
                 raise
         self._save()
-        self._run.checkpoints.keep_newest()
+        self._processes.from_main(self._run.checkpoints.keep_newest)
         return self._envs.steps
 
     def _update(self) -> tuple[dict[str, float], list[Episode]]:
@@ -98,13 +110,14 @@ class _Training:
         if self._envs.steps <= before:
             raise AgentError(f"{where}: took no environment step")
         numbers = self._checked(metrics, where)
-        self._log_metrics(numbers, where)
         ended = self._envs.pop_episodes()
-        self._run.episodes.append(
-            _episode_row(self._episodes + i, episode) for i, episode in enumerate(ended)
-        )
-        self._episodes += len(ended)
-        self._probes.passed(before, self._envs.steps)
+        if self._processes.is_main:
+            self._log_metrics(numbers, where)
+            self._run.episodes.append(
+                _episode_row(self._episodes + i, episode) for i, episode in enumerate(ended)
+            )
+            self._episodes += len(ended)
+            self._probes.passed(before, self._envs.steps)
         return numbers, ended
 
     def _checked(self, metrics: Mapping[str, float], where: str) -> dict[str, float]:
@@ -137,8 +150,11 @@ class _Training:
         self._run.metrics.append(rows)
 
     def _save(self) -> None:
-        if self._envs.steps == self._saved_at:
-            return
+        if self._envs.steps != self._saved_at:
+            self._processes.from_main(self._write_checkpoint)
+            self._saved_at = self._envs.steps
+
+    def _write_checkpoint(self) -> None:
         run = self._run
         for path in (run.metrics.path, run.episodes.path, run.probes.path, run.path):
             if path.exists():  # an agent that does not tell its chances leaves no probes
@@ -156,13 +172,22 @@ class _Training:
         }
         run.checkpoints.save(self._envs.steps, state, self._save_agent)
         run.update_manifest("running", steps=self._envs.steps)
-        self._saved_at = self._envs.steps
 
     def _save_agent(self, directory: Path) -> None:
         with speaking_for(f"agent {self._config.agent!r}, saving after update {self._updates}"):
             self._agent.save(directory)
 
     def _restore(self) -> None:
+        checkpoint = self._processes.from_main(self._restore_rows)
+        if checkpoint is None:
+            return
+        state = checkpoint.state
+        self._updates, self._episodes = state["updates"], state["episodes"]
+        self._envs.restore(state["envs"])
+        load_agent(self._agent, self._config, checkpoint)
+        self._saved_at = self._envs.steps
+
+    def _restore_rows(self) -> Checkpoint | None:
         run = self._run
         checkpoint = run.checkpoints.latest()
         if checkpoint is None:
@@ -170,7 +195,7 @@ class _Training:
             run.episodes.clear()
             run.episodes.append([EPISODE_COLUMNS])
             self._probes.start()
-            return
+            return None
         state = checkpoint.state
         if state.get("format") != STATE_FORMAT:
             raise CheckpointError(f"{checkpoint.directory} has another format than {STATE_FORMAT}")
@@ -181,10 +206,7 @@ class _Training:
         else:
             run.probes.clear()
         self._columns = tuple(run.metrics.header())
-        self._updates, self._episodes = state["updates"], state["episodes"]
-        self._envs.restore(state["envs"])
-        load_agent(self._agent, self._config, checkpoint)
-        self._saved_at = self._envs.steps
+        return checkpoint
 
 
 def load_agent(agent: Agent, config: RunConfig, checkpoint: Checkpoint) -> None:

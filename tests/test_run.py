@@ -151,6 +151,7 @@ def test_manifest_says_where_the_results_come_from(finished):
         "git",
         "versions",
         "machine",
+        "processes",
         "model",
         "learns",
         "steps",
@@ -170,6 +171,7 @@ def test_manifest_says_where_the_results_come_from(finished):
         "english-goto": {"version": 1, "level": "GoToLocal", "level_version": 1}
     }
     assert manifest["machine"]["threads"] == 1
+    assert manifest["processes"] == 1
     assert manifest["versions"]["minigrid"]
 
 

@@ -18,6 +18,7 @@ from agents.language_model.adapters import add_adapters, load_adapters, save_ada
 from agents.language_model.backbone import load_backbone
 from agents.language_model.causal import checkpoint_activations
 from agents.language_model.config import LanguageModelConfig
+from agents.language_model.parallel import Share
 from agents.language_model.policy import LanguageModelPolicy
 from agents.language_model.precision import choose_precision
 from agents.language_model.prefix_tree import PrefixTree, build_prefix_tree
@@ -32,6 +33,7 @@ class LanguageModelAgent(Agent):
     """A language model that acts by scoring the actions' words and learns online with PPO."""
 
     Config: ClassVar[type] = LanguageModelConfig
+    data_parallel: ClassVar[bool] = True
     config: LanguageModelConfig
 
     def __init__(self, config: LanguageModelConfig, context: AgentContext) -> None:
@@ -46,6 +48,7 @@ class LanguageModelAgent(Agent):
         """
         super().__init__(config, context)
         self.device = torch.device(context.device)
+        self.share = Share.of(context)
         self.backbone = load_backbone(
             config.model,
             pretrained=config.pretrained,
@@ -63,7 +66,7 @@ class LanguageModelAgent(Agent):
                 policy_head=config.policy_head,
                 scoring=config.scoring,
                 value_hidden=config.value_hidden,
-                precision=choose_precision(config.precision, self.device),
+                precision=self.share.agreed(choose_precision(config.precision, self.device)),
             )
         self.policy = policy.to(self.device).eval()
         if config.activation_checkpointing:
@@ -132,7 +135,7 @@ class LanguageModelAgent(Agent):
         self._prompt_tokens.clear()
         rollout = collect_rollout(
             envs,
-            self.evaluate,
+            self.share.scoring(self.evaluate),
             config.rollout_length,
             generator=self.generator,
             gamma=config.gamma,
@@ -172,7 +175,7 @@ class LanguageModelAgent(Agent):
         return dict(zip(_LOGGED, means, strict=True))
 
     def _step(self, observations: list[Observation], minibatch: tuple[Tensor, ...]) -> Tensor:
-        """One optimiser step on a minibatch, forwarded in parts that fit into memory.
+        """One optimiser step on a minibatch: dealt out, in parts that fit into memory.
 
         Args:
             observations: (batch,) observations.
@@ -185,7 +188,9 @@ class LanguageModelAgent(Agent):
         lengths = [len(prompt) for prompt in self._tokenize(observations)]
         totals = torch.zeros(len(_LOGGED), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        for part in length_batches(lengths, self.config.max_batch_tokens):
+        mine = self.share.rows(lengths)
+        for group in length_batches([lengths[i] for i in mine], self.config.max_batch_tokens):
+            part = [mine[i] for i in group]
             at = torch.tensor(part).to(self.device, non_blocking=True)
             log_policy, values = self.evaluate([observations[i] for i in part])
             loss = ppo_loss(
@@ -200,6 +205,8 @@ class LanguageModelAgent(Agent):
             weight = len(part) / len(observations)
             (loss.total * weight).backward()
             totals[:-1] += torch.stack(loss).detach() * weight
+        self.share.sum_gradients(self.trained)
+        totals = self.share.sum(totals)
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.config.max_grad_norm)
         self.optimizer.step()
         totals[-1] = norm
