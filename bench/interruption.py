@@ -35,7 +35,10 @@ class StopSignal:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handles the two signals while the block runs; a second one ends the process at once."""
+        """Handles the two signals while the block runs; a second one ends the process at once.
+
+        Not where another process asked for the work: it and a queue may both hand a signal on.
+        """
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, self._note) for number in numbers}
         try:
@@ -57,4 +60,5 @@ class StopSignal:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        signal.signal(number, signal.SIG_DFL)
+        if not self._parent:
+            signal.signal(number, signal.SIG_DFL)

@@ -134,7 +134,7 @@ def load_profile(
     """
     path = _find(reference)
     values = read_yaml(path)
-    assignments = [_assignment(text) for text in overrides]
+    assignments = [assignment(text) for text in overrides]
     for key, value in assignments:
         if not key.startswith("agent."):
             _assign(values, key, value)
@@ -204,11 +204,18 @@ def _resolved(name: str, given: Mapping[str, Any]) -> tuple[str, int | None, dic
         raise AgentError(f"agent {name!r}: its Config cannot be used: {error}") from error
 
 
-def _assignment(override: str) -> tuple[str, Any]:
+def assignment(
+    override: str, option: str = "--set", example: str = "train.steps=1000"
+) -> tuple[str, Any]:
+    """Reads ``key=value``, the value in YAML.
+
+    Raises:
+        ConfigError: If it is not that.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set {override}: must be key=value, such as train.steps=1000")
-    return key, _parse(text, f"--set {override}")
+        raise ConfigError(f"{option} {override}: must be key=value, such as {example}")
+    return key, parse_yaml(text, f"{option} {override}")
 
 
 def _assign(values: dict[str, Any], key: str, value: object) -> None:
@@ -263,7 +270,12 @@ _YamlLoader.add_implicit_resolver(
 )
 
 
-def _parse(text: str, source: str) -> Any:
+def parse_yaml(text: str, source: str) -> Any:
+    """Reads YAML; an error names the source.
+
+    Raises:
+        ConfigError: If it is not YAML.
+    """
     loader = None
     try:
         loader = _YamlLoader(text)
@@ -289,7 +301,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the profile {path}: {error}") from error
-    values = _parse(text, str(path))
+    values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be a mapping of options")
     return values

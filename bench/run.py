@@ -136,6 +136,13 @@ class RunDirectory:
         """File that is locked while a process works on the run, with that process's id."""
         return self.path.parent / f".{self.path.name}.lock"
 
+    def locked_at(self) -> float:
+        """When a process last began to work on the run, by the clock of the disk; 0 if never."""
+        try:
+            return self.lock_path.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keeps every other process off this run; a dead process's lock is void.
