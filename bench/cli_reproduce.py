@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,18 +148,15 @@ def reproduce(
 def _executor(name: str, slurm: Sequence[str], jobs: int | None) -> Executor:
     from bench.config import ConfigError
     from bench.executors import Processes
-    from bench.profile import assignment
     from bench.submission import Submitted, slurm_options
 
-    given: Mapping[str, object] = dict(assignment(s, "--slurm", "time=240") for s in slurm)
     if name == _LOCAL:
-        if given:
+        if slurm:
             raise ConfigError("--slurm is for --executor slurm, and this is local")
         return Processes()
     if name == _TRIED:
-        given = {"time": 24 * 60, **given}
-    cluster = "slurm" if name == _SLURM else "local"
-    return Submitted(cluster, slurm_options(given), jobs)
+        slurm = ("time=1440", *slurm)
+    return Submitted("slurm" if name == _SLURM else "local", slurm_options(slurm), jobs)
 
 
 def _fitting(planned: Sequence[PlannedRun]) -> int:

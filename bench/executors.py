@@ -74,13 +74,14 @@ class Job(Protocol):
 
     Attributes:
         title: What a person would look for, such as ``process 123``.
-        queued: Whether it may wait before it begins.
         stays: Whether it goes on when we are gone.
     """
 
     title: str
-    queued: bool
     stays: bool
+
+    def begun(self) -> bool:
+        """Whether it works, and does not wait in a queue, for the first time or again."""
 
     def ending(self) -> Ending | None:
         """How it ended; None while it goes on."""
@@ -124,7 +125,6 @@ class Processes:
 
 
 class _Process:
-    queued = False
     stays = False
 
     def __init__(self, planned: PlannedRun, folder: Path) -> None:
@@ -139,6 +139,9 @@ class _Process:
                 start_new_session=True,  # Ctrl-C reaches it through us, once
             )
         self.title = f"process {self._process.pid}"
+
+    def begun(self) -> bool:
+        return True
 
     def ending(self) -> Ending | None:
         code = self._process.poll()

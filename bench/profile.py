@@ -134,7 +134,7 @@ def load_profile(
     """
     path = _find(reference)
     values = read_yaml(path)
-    assignments = [assignment(text) for text in overrides]
+    assignments = [_assignment(text) for text in overrides]
     for key, value in assignments:
         if not key.startswith("agent."):
             _assign(values, key, value)
@@ -204,18 +204,11 @@ def _resolved(name: str, given: Mapping[str, Any]) -> tuple[str, int | None, dic
         raise AgentError(f"agent {name!r}: its Config cannot be used: {error}") from error
 
 
-def assignment(
-    override: str, option: str = "--set", example: str = "train.steps=1000"
-) -> tuple[str, Any]:
-    """Reads ``key=value``, the value in YAML.
-
-    Raises:
-        ConfigError: If it is not that.
-    """
+def _assignment(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"{option} {override}: must be key=value, such as {example}")
-    return key, parse_yaml(text, f"{option} {override}")
+        raise ConfigError(f"--set {override}: must be key=value, such as train.steps=1000")
+    return key, parse_yaml(text, f"--set {override}")
 
 
 def _assign(values: dict[str, Any], key: str, value: object) -> None:

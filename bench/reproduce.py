@@ -24,6 +24,7 @@ from bench.interruption import Interrupted, StopSignal
 from bench.lifecycle import record_failure
 from bench.run import RunDirectory, RunError
 from bench.run_status import RunStatus, running_status, status_table, steps_taken
+from bench.weights import weights_obstacle
 
 _POLL_SECONDS = 0.2
 _LINE_SECONDS = 30.0
@@ -125,6 +126,8 @@ def reproduce(
     for planned in runs:
         run, config = planned.run, planned.config
         obstacle = run.obstacle(config)
+        if obstacle is None and run.state() == "complete":  # what goes on is looked at by itself
+            obstacle = weights_obstacle(run.path, run.manifest() or {}, config)
         if obstacle is not None and not force_new:
             raise RunError(f"{obstacle}; --force-new moves it aside and starts afresh")
         known = obstacle is None  # else what is there is another run
@@ -156,17 +159,16 @@ class _Child:
     begun: bool
     started: float
     started_at: int
-    locked_before: float
 
     @classmethod
     def of(cls, planned: PlannedRun, job: Job) -> _Child:
         run = planned.run
-        now, steps = time.monotonic(), steps_taken(run)
-        return cls(planned, run, job, not job.queued, now, steps, run.locked_at())
+        return cls(planned, run, job, job.begun(), time.monotonic(), steps_taken(run))
 
     def status(self) -> RunStatus:
-        if not self.begun and self.run.locked_at() > self.locked_before:  # its turn has come
-            self.begun, self.started = True, time.monotonic()
+        if self.begun != self.job.begun():  # its turn has come, or it was put back
+            self.begun, self.started = not self.begun, time.monotonic()
+            self.started_at = steps_taken(self.run)
         seconds = time.monotonic() - self.started
         status = running_status(self.run, self.planned.config, seconds, self.started_at)
         status = replace(status, point=self.planned.point)

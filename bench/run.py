@@ -31,6 +31,7 @@ from bench.config import ConfigError, RunConfig, config_hash, differences
 from bench.manifest import MANIFEST_FORMAT, State, read_manifest
 from bench.parsing import RecordError, read_json
 from bench.row_file import EVALUATION_COLUMNS, Cell, RowFile, format_rows
+from bench.weights import weight_files_hash
 from envs import LEVELS, SPLITS, evaluation_seeds
 
 
@@ -136,13 +137,6 @@ class RunDirectory:
         """File that is locked while a process works on the run, with that process's id."""
         return self.path.parent / f".{self.path.name}.lock"
 
-    def locked_at(self) -> float:
-        """When a process last began to work on the run, by the clock of the disk; 0 if never."""
-        try:
-            return self.lock_path.stat().st_mtime
-        except FileNotFoundError:
-            return 0.0
-
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keeps every other process off this run; a dead process's lock is void.
@@ -200,6 +194,7 @@ class RunDirectory:
             "versions": provenance.versions(),
             "machine": provenance.machine(config.threads),
             "model": dict(identity.get("model", {})),
+            "weight_files_sha256": weight_files_hash(config),
             "learns": learns,
             "steps": 0,
             "seeds": {

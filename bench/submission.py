@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from bench import atomic
 from bench.config import ConfigError, nearest
 from bench.executors import Ending, Job, PlannedRun, ending_of, parent_variable, read_printed
-from bench.run import RunError
+from bench.run import RunDirectory, RunError
 
 if TYPE_CHECKING:
     import submitit
@@ -28,6 +29,10 @@ _MOST_REQUEUES = 1000
 _SIGNAL_SECONDS = 120  # an update must end and be saved in it
 _MINUTES_HERE = 24 * 60
 _GRACE_SECONDS = 60.0
+_TRUTHS = {"true": True, "false": False}
+_SHELL_LINES = ("setup", "teardown")
+_OURS = {"nodes", "ntasks_per_node", "num_gpus", "srun_args", "additional_parameters"}
+_NO_SUBMITIT = "--executor needs submitit: .venv/bin/python -m pip install 'submitit>=1.5'"
 
 
 class Submitted:
@@ -47,9 +52,7 @@ class Submitted:
         try:
             import submitit  # noqa: F401
         except ImportError as error:
-            raise ConfigError(
-                "--executor needs submitit: .venv/bin/python -m pip install 'submitit>=1.5'"
-            ) from error
+            raise ConfigError(_NO_SUBMITIT) from error
         if cluster == "slurm" and (shutil.which("sbatch") is None or shutil.which("srun") is None):
             raise ConfigError(
                 "--executor slurm: there is no sbatch on this machine; run it on a login node of "
@@ -62,7 +65,7 @@ class Submitted:
 
     def attached(self, planned: PlannedRun) -> Job | None:
         """The run's job, if SLURM still knows it as waiting or running."""
-        place = _Place.of(planned)
+        place = _Place.of(planned.run)
         if self._cluster != "slurm" or not place.id.exists() or place.exit.exists():
             return None
         import submitit
@@ -89,13 +92,13 @@ class Submitted:
 
     def _submit(self, planned: Sequence[PlannedRun], threads: int) -> list[Job]:
         import submitit
-        from submitit.core.utils import FailedSubmissionError, environment_variables
+        from submitit.core.utils import FailedJobError, FailedSubmissionError, environment_variables
 
-        places = [_Place.of(each) for each in planned]
+        places = [_Place.of(each.run) for each in planned]
         folder = places[0].folder
         folder.mkdir(parents=True, exist_ok=True)
         for place in places:
-            for path in (place.id, place.exit, place.printed):
+            for path in (place.id, place.begun, place.exit, place.printed):
                 path.unlink(missing_ok=True)
         python = f"{shlex.quote(sys.executable)} -P"
         executor: submitit.SlurmExecutor | submitit.LocalExecutor
@@ -115,15 +118,22 @@ class Submitted:
             for each, place in zip(planned, places, strict=True)
         ]
         try:
-            with environment_variables(PYTHONPATH=planned[0].environment()["PYTHONPATH"]):
+            roots = planned[0].environment()["PYTHONPATH"]
+            with environment_variables(PYTHONPATH=roots), redirect_stderr(io.StringIO()):
                 submitted = executor.submit_array(calls)
-        except FailedSubmissionError as error:
+        except (FailedJobError, FailedSubmissionError) as error:  # of sbatch itself
             said = " ".join(str(error).split())
-            raise RunError(f"SLURM refused the jobs: {said}; see --slurm") from error
+            raise RunError(f"the jobs were refused: {said}; change --slurm KEY=VALUE") from error
         for job, place in zip(submitted, places, strict=True):
             atomic.write_text(place.id, job.job_id)
         stays = self._cluster == "slurm"
         return [_Submission(j, p, stays=stays) for j, p in zip(submitted, places, strict=True)]
+
+
+def is_submitted(run: RunDirectory) -> bool:
+    """Whether a run is a job that waits or works, as far as its files tell."""
+    place = _Place.of(run)
+    return place.id.exists() and not place.exit.exists()
 
 
 @dataclass(frozen=True)
@@ -139,14 +149,17 @@ class _Place:
     name: str
 
     @classmethod
-    def of(cls, planned: PlannedRun) -> _Place:
-        config = planned.config
-        folder = planned.out.resolve() / ".jobs"
-        return cls(folder, f"{config.profile}-{config.agent}-seed-{config.seed}")
+    def of(cls, run: RunDirectory) -> _Place:
+        seed, agent, profile = run.path.resolve(), run.path.parent.name, run.path.parents[1].name
+        return cls(seed.parents[2] / ".jobs", f"{profile}-{agent}-{seed.name}")
 
     @property
     def id(self) -> Path:
         return self.folder / f"{self.name}.id"
+
+    @property
+    def begun(self) -> Path:
+        return self.folder / f"{self.name}.begun"
 
     @property
     def exit(self) -> Path:
@@ -158,17 +171,19 @@ class _Place:
 
 
 class _Submission:
-    queued = True
-
     def __init__(self, job: submitit.Job[int], place: _Place, *, stays: bool) -> None:
         self._job, self._place, self.stays = job, place, stays
         self.title = f"job {job.job_id}"
+
+    def begun(self) -> bool:
+        return self._place.begun.exists()
 
     def ending(self) -> Ending | None:
         if not self._job.done():
             return None
         if self._place.exit.exists():
             return ending_of(int(self._place.exit.read_text()), self._place.printed)
+        self._place.id.unlink(missing_ok=True)
         fate = f"{self.title} ended as {self._job.state}; see {self._job.paths.stderr}"
         return Ending(None, read_printed(self._place.printed), fate)
 
@@ -216,6 +231,7 @@ class SubmittedRun:
                 preexec_fn=_ignore_user_signals,
             )
         self._pid = process.pid
+        self._place.begun.touch()
         signal.signal(signal.SIGTERM, lambda *_: self._tell())
         self._wait()
         code = process.wait()
@@ -232,6 +248,7 @@ class SubmittedRun:
             self._tell()
             self._wait()
         self._pid = 0
+        self._place.begun.unlink(missing_ok=True)
         return DelayedSubmission(self)
 
     def _tell(self) -> None:
@@ -244,11 +261,11 @@ class SubmittedRun:
             os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
 
 
-def slurm_options(pairs: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks options of ``sbatch``.
+def slurm_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Reads options of ``sbatch``.
 
     Args:
-        pairs: Values by name, as in sbatch's manual, with ``-`` or ``_``.
+        pairs: ``key=value`` each, by the names of sbatch's manual, with ``-`` or ``_``.
 
     Returns:
         Parameters of submitit's executor.
@@ -256,33 +273,35 @@ def slurm_options(pairs: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: If there is none of that name, or no time.
     """
-    try:
-        from submitit import SlurmExecutor
-    except ImportError:
-        return dict(pairs)  # whoever needs it says so
-    # job arrays, nodes and tasks are ours: one task is one run
-    known = SlurmExecutor._valid_parameters() - {
-        "ntasks_per_node",
-        "num_gpus",
-        "nodes",
-        "srun_args",
-    }
-    options = {}
-    for name, value in pairs.items():
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        if not name or not text:
+            raise ConfigError(f"--slurm {pair}: must be key=value, such as time=240")
         key = name.replace("-", "_")
-        if key not in known:
-            raise ConfigError(f"--slurm {name}: no such option{nearest(key, sorted(known))}")
-        if isinstance(value, list | dict) and key not in ("setup", "teardown"):
-            raise ConfigError(f"--slurm {name}: must be one value, got {value!r}")
-        options[key] = value
-    time_limit = options.get("time")
-    if type(time_limit) is not int or time_limit < 1:
-        given = "" if time_limit is None else f", got {time_limit!r}"
+        if key not in _known_options():
+            hint = nearest(key, sorted(_known_options()))
+            raise ConfigError(f"--slurm {name}: no such option{hint}")
+        value: Any = _TRUTHS.get(text, text)
+        if text.isdecimal():
+            value = int(text)
+        options[key] = [text] if key in _SHELL_LINES else value
+    limit = options.get("time")
+    if type(limit) is not int or limit < 1:
+        given = "" if limit is None else f", got {limit!r}"
         raise ConfigError(
             f"--slurm time=MINUTES must say how long a job may take, in whole minutes{given}; a "
             "run that needs longer is requeued and goes on"
         )
     return options
+
+
+def _known_options() -> set[str]:
+    try:
+        from submitit import SlurmExecutor
+    except ImportError as error:
+        raise ConfigError(_NO_SUBMITIT) from error
+    return SlurmExecutor._valid_parameters() - _OURS
 
 
 def _ignore_user_signals() -> None:

@@ -119,6 +119,7 @@ def test_a_sweep_keeps_each_point_apart_skips_what_is_done_and_lists_all_in_one_
     again = sweep()
     assert again.exit_code == 0, again.stderr
     assert again.stdout.count("already complete") == 2
+    assert "threads share" not in again.stdout
     assert "random seed 0: complete" in again.stdout
     with (folder / "runs/sweep-small.csv").open() as file:
         table = list(csv.DictReader(file))
@@ -129,6 +130,12 @@ def test_a_sweep_keeps_each_point_apart_skips_what_is_done_and_lists_all_in_one_
     ]
     for row in table:
         assert 0 <= float(row["train"]) <= 1
+    watched = CliRunner().invoke(cli, ["watch", "runs"]).stdout.splitlines()
+    assert sorted(line.partition(": ")[0] for line in watched) == [
+        "random seed 0, small",
+        "tabular seed 0, agents.tabular.rows=32/small",
+        "tabular seed 0, agents.tabular.rows=64/small",
+    ]
 
 
 def shown_on_a_terminal(runs):
@@ -150,9 +157,7 @@ def test_the_live_table_after_a_restart_shows_what_was_done_before(folder):
 
 def test_more_threads_than_cores_are_named_and_left_as_they_are(folder):
     arguments = ["reproduce", "--profile", "small.yaml", "--agent", "random", "--no-report"]
-    threads = ["--set", "threads=500", "--split", "train"]
-    loud = CliRunner().invoke(cli, [*arguments, *threads, "--jobs", "1", "--out", "loud"])
+    threads = ["--set", "threads=500", "--split", "train", "--jobs", "1"]
+    loud = CliRunner().invoke(cli, [*arguments, *threads])
     assert "1 jobs of 500 threads share" in loud.stdout
-    assert RunDirectory(folder / "loud/small/random/seed-0").config().threads == 500
-    quiet = CliRunner().invoke(cli, [*arguments, "--jobs", "1", "--out", "quiet"])
-    assert "threads share" not in quiet.stdout
+    assert RunDirectory(folder / "runs/small/random/seed-0").config().threads == 500
