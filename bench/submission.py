@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _STOPPED = 128 + signal.SIGTERM  # the training was told to stop, and saved everything
 _MOST_REQUEUES = 1000
 _SIGNAL_SECONDS = 120  # an update must end and be saved in it
-_MINUTES_HERE = 24 * 60
+_SIGNAL_EARLY_SECONDS = 60  # sbatch's manual, --signal
 _GRACE_SECONDS = 60.0
 _TRUTHS = {"true": True, "false": False}
 _SHELL_LINES = ("setup", "teardown")
@@ -104,14 +104,13 @@ class Submitted:
         executor: submitit.SlurmExecutor | submitit.LocalExecutor
         if self._cluster == "slurm":
             executor = submitit.SlurmExecutor(folder, _MOST_REQUEUES, python=python)
-            given = {"signal_delay_s": _SIGNAL_SECONDS, "cpus_per_task": threads, **self._options}
+            given = {"cpus_per_task": threads, **self._options}
             given.setdefault("job_name", f"glam-{planned[0].config.profile}")
             executor.update_parameters(**given)
         else:
             executor = submitit.LocalExecutor(folder, _MOST_REQUEUES, python=python)
             executor.update_parameters(
-                timeout_min=self._options.get("time", _MINUTES_HERE),
-                signal_delay_s=self._options.get("signal_delay_s", _SIGNAL_SECONDS),
+                timeout_min=self._options["time"], signal_delay_s=self._options["signal_delay_s"]
             )
         calls = [
             SubmittedRun(each.command, each.environment(), place)
@@ -150,8 +149,9 @@ class _Place:
 
     @classmethod
     def of(cls, run: RunDirectory) -> _Place:
-        seed, agent, profile = run.path.resolve(), run.path.parent.name, run.path.parents[1].name
-        return cls(seed.parents[2] / ".jobs", f"{profile}-{agent}-{seed.name}")
+        seed = run.path.resolve()
+        agent, profile = seed.parent, seed.parent.parent
+        return cls(profile.parent / ".jobs", f"{profile.name}-{agent.name}-{seed.name}")
 
     @property
     def id(self) -> Path:
@@ -292,6 +292,12 @@ def slurm_options(pairs: Sequence[str]) -> dict[str, Any]:
         raise ConfigError(
             f"--slurm time=MINUTES must say how long a job may take, in whole minutes{given}; a "
             "run that needs longer is requeued and goes on"
+        )
+    delay = options.setdefault("signal_delay_s", _SIGNAL_SECONDS)
+    if type(delay) is not int or limit * 60 <= delay + _SIGNAL_EARLY_SECONDS:
+        raise ConfigError(
+            f"--slurm time={limit}: its signal may come {_SIGNAL_EARLY_SECONDS} s more than "
+            f"signal_delay_s={delay} before the end, and a job must have begun by then"
         )
     return options
 

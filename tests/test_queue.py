@@ -141,6 +141,8 @@ def test_a_launcher_starts_the_runs(folder):
         (("time=4:00:00",), "whole minutes, got '4:00:00'"),
         (("time=1-00:00",), "got '1-00:00'"),
         (("time=0",), "got 0"),
+        (("time=3",), "time=3: its signal may come 60 s more than signal_delay_s=120"),
+        (("time=60", "signal_delay_s=soon"), "signal_delay_s=soon"),
         (("time=60", "partitio=gpu"), "'partition'"),
         (("time=60", "nodes=2"), "nodes: no such option"),
         (("time=60", "mem="), "must be key=value"),
@@ -157,6 +159,7 @@ def test_options_of_sbatch_go_by_the_names_of_its_manual():
     given = ("time=60", "gpus-per-node=1", "gres=gpu:1", "exclusive=true", "setup=module load x")
     assert slurm_options(given) == {
         "time": 60,
+        "signal_delay_s": 120,
         "gpus_per_node": 1,
         "gres": "gpu:1",
         "exclusive": True,
