@@ -30,8 +30,7 @@ def invoke(*arguments):
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
-def reproduce(*arguments, **options):
-    return glam("reproduce", "--profile", "small.yaml", "--no-report", *arguments, **options)
+REPRODUCE = ("reproduce", "--profile", "small.yaml", "--no-report")
 
 
 def wait_for_rows(run: RunDirectory, process) -> None:
@@ -58,11 +57,11 @@ def alone(tmp_path_factory):
 
 def test_two_runs_as_jobs_end_with_the_rows_of_processes(folder):
     jobs = ("--executor", "submitit-local", "--jobs", 2, "--slurm", "time=5")
-    printed, complaints = reproduce(*jobs, "--split", "train", cwd=folder).communicate()
-    assert complaints == ""
+    done = invoke(*REPRODUCE, *jobs, "--split", "train")
+    assert (done.exit_code, done.stderr) == (0, "")
     for agent in ("tabular", "random"):
-        assert f"{agent} seed 0: started, job " in printed
-        assert f"{agent} seed 0: complete" in printed
+        assert f"{agent} seed 0: started, job " in done.stdout
+        assert f"{agent} seed 0: complete" in done.stdout
     for agent in ("tabular", "random"):
         alone = ("--set", "evaluation.splits=[train]", "--agent", agent, "--out", "here")
         assert invoke("train", "--profile", "small.yaml", *alone).exit_code == 0
@@ -74,7 +73,7 @@ def test_two_runs_as_jobs_end_with_the_rows_of_processes(folder):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_a_job_whose_time_is_over_saves_is_requeued_and_ends_with_the_same_bytes(folder, alone):
-    process = reproduce(*LONG, "--executor", "submitit-local", cwd=folder)
+    process = glam(*REPRODUCE, *LONG, "--executor", "submitit-local", cwd=folder)
     run = RunDirectory(folder / "runs/small/tabular/seed-0")
     wait_for_rows(run, process)
     training = int(run.lock_path.read_text())
@@ -88,8 +87,8 @@ def test_a_job_whose_time_is_over_saves_is_requeued_and_ends_with_the_same_bytes
 
 
 def test_jobs_on_this_machine_stop_with_us_and_the_same_command_goes_on(folder, alone):
-    arguments = (*LONG, "--executor", "submitit-local")
-    process = reproduce(*arguments, cwd=folder)
+    arguments = (*REPRODUCE, *LONG, "--executor", "submitit-local")
+    process = glam(*arguments, cwd=folder)
     run = RunDirectory(folder / "runs/small/tabular/seed-0")
     wait_for_rows(run, process)
     process.send_signal(signal.SIGTERM)
@@ -99,8 +98,7 @@ def test_jobs_on_this_machine_stop_with_us_and_the_same_command_goes_on(folder, 
     assert 0 < run.checkpoints.latest().steps < 2048
     with run.lock():  # nobody works in it any more
         pass
-    printed, _ = reproduce(*arguments, cwd=folder).communicate()
-    assert "tabular seed 0: complete, 2,048/2,048 steps" in printed
+    assert "tabular seed 0: complete, 2,048/2,048 steps" in invoke(*arguments).stdout
     assert result_bytes(run.path) == alone
 
 
@@ -112,11 +110,10 @@ def test_a_job_that_fails_is_listed_with_its_log(folder):
         "    def act(self, observations): return None\n"
     )
     jobs = ("--executor", "submitit-local", "--agent", "broken.py:Broken")
-    process = reproduce(*jobs, cwd=folder)
-    _, complaints = process.communicate()
+    failed = invoke(*REPRODUCE, *jobs)
     log = "runs/small/broken/seed-0/train.log"
-    assert process.returncode == 1
-    assert complaints == (
+    assert failed.exit_code == 1
+    assert failed.stderr == (
         "glam: broken seed 0 failed: agent 'broken', building it: RuntimeError: no such model "
         f"(log: {log})\n"
     )
@@ -125,9 +122,8 @@ def test_a_job_that_fails_is_listed_with_its_log(folder):
 
 def test_a_launcher_starts_the_runs(folder):
     launch = ("--launch", f"env GLAM_LAUNCHED=1 {sys.executable}", "--agent", "random")
-    process = reproduce(*launch, cwd=folder)
-    _, complaints = process.communicate()
-    assert (process.returncode, complaints) == (0, "")
+    done = invoke(*REPRODUCE, *launch)
+    assert (done.exit_code, done.stderr) == (0, "")
     run = RunDirectory(folder / "runs/small/random/seed-0")
     assert run.state() == "complete"
     command = train_command("p", (), Path("o"), launch="env 'A=b c' accelerate launch")

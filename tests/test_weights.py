@@ -1,49 +1,36 @@
 """A complete run is refused when the weights it started from are not there any more."""
 
+import dataclasses
 import shutil
 
 import pytest
-from click.testing import CliRunner
-from run_files import PROFILE
+from run_files import quiet, run_in_process, small_config
 
 from agents.miniflan.architecture import MINIFLAN_FOLDER
 from agents.registry import find
-from bench.cli import cli
-from bench.run import RunDirectory
-from bench.weights import weight_files_hash
+from bench.executors import PlannedRun
+from bench.reproduce import reproduce
+from bench.run import RunError
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    agents = PROFILE.index("agents:")
-    (tmp_path / "small.yaml").write_text(
-        f"{PROFILE[:agents]}agents:\n  flan-t5: {{model: ./model}}\n"
-    )
-    shutil.copytree(MINIFLAN_FOLDER, tmp_path / "model")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def test_a_complete_run_is_skipped_only_with_its_own_weights(tmp_path):
+    model = shutil.copytree(MINIFLAN_FOLDER, tmp_path / "model")
+    agent_class = find("flan-t5").load()
+    options = dataclasses.asdict(agent_class.Config(model=str(model)))
+    config = small_config("flan-t5", agent_options=options)
+    run = run_in_process(config, tmp_path)
+    planned = PlannedRun(config, tmp_path, ("false",))
+    console = quiet()
+    assert [each.error for each in reproduce([planned], console, jobs=1)] == [None]
+    assert "already complete" in console.file.getvalue()
 
-
-def reproduce():
-    arguments = ["reproduce", "--profile", "small.yaml", "--split", "train", "--no-report"]
-    return CliRunner().invoke(cli, arguments)
-
-
-def test_a_complete_run_is_skipped_only_with_its_own_weights(folder):
-    assert reproduce().exit_code == 0
-    assert "already complete" in reproduce().stdout
-    file = folder / "model" / "model.safetensors"
+    file = model / "model.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    refused = reproduce()
-    assert refused.exit_code == 2
-    assert "was made with another weight_files_sha256" in refused.stderr
-    assert "--force-new" in refused.stderr
-    run = RunDirectory(folder / "runs/small/flan-t5/seed-0")
-    manifest = run.manifest()
-    assert weight_files_hash(run.config()) != manifest["weight_files_sha256"]
-    run.update_manifest("complete", weight_files_sha256=None)
-    assert "already complete" in reproduce().stdout
+    with pytest.raises(RunError, match=r"another weight_files_sha256 \(was .*--force-new"):
+        reproduce([planned], quiet(), jobs=1)
+    run.update_manifest("complete", weight_files_sha256=None)  # a run of before it was recorded
+    assert [each.error for each in reproduce([planned], quiet(), jobs=1)] == [None]
 
 
 @pytest.mark.parametrize(
