@@ -132,9 +132,11 @@ def reproduce(
             check_device(name)
     console = new_console()
     chosen = _executor(executor, slurm, jobs)
-    if jobs is None:
-        jobs = len(planned) if executor == _SLURM else _fitting(planned)
-    elif executor != _SLURM:
+    if executor == _SLURM:
+        jobs = len(planned)  # all wait in its queue, which keeps to --jobs
+    elif jobs is None:
+        jobs = _fitting(planned)
+    else:
         _warn_of_threads(planned, jobs, console)
     outcomes = reproduce_runs(planned, console, jobs=jobs, executor=chosen, force_new=force_new)
     try:
