@@ -186,6 +186,19 @@ class Agent(ABC):
         """
         return {"label": type(self).__name__, "model": {}}
 
+    @classmethod
+    def weight_files(cls, config: Any) -> Sequence[Path]:
+        """Where pretrained weights come from, told without opening them.
+
+        Args:
+            config: An instance of ``Config``.
+
+        Returns:
+            Files on this machine, in a fixed order; none if nothing is pretrained, or if that is
+            not known before the model is opened.
+        """
+        return ()
+
     def attach(self, envs: Sequence[TextEnv]) -> None:  # noqa: B027  # most agents need none
         """Shows a privileged agent the environments behind the next observations.
 

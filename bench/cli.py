@@ -6,21 +6,26 @@ Everything heavy is imported by the command that needs it, so that help is at ha
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 
 from bench.cli_looking import play, watch
-from bench.cli_options import DEVICE, FORCE_NEW, OUT, PROFILE, SET, options
-from bench.one_line_errors import RUN_FAILED, OneLineErrors, complain
+from bench.cli_options import (
+    DEVICE,
+    FORCE_NEW,
+    OUT,
+    PROFILE,
+    SET,
+    new_console,
+    options,
+    show_report,
+    with_device,
+)
+from bench.cli_reproduce import reproduce
+from bench.one_line_errors import RUN_FAILED, OneLineErrors
 from bench.processes import place
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from bench.profile import Profile
 
 _ABOUT = """GLAM-Bench: language models learn BabyAI-Text with online reinforcement learning.
 
@@ -42,69 +47,6 @@ def cli() -> None:
     command = click.get_current_context().invoked_subcommand
     if place()[1] > 1 and command != "train":
         raise click.UsageError(f"`accelerate launch` is for `glam train`; start {command} alone")
-
-
-@cli.command()
-@options(PROFILE, SET, OUT, DEVICE, FORCE_NEW)
-@click.option(
-    "--agent",
-    "agents",
-    multiple=True,
-    metavar="NAME|FILE.py:CLASS",
-    help="Only this agent; repeatable. By default all of the profile's.",
-)
-@click.option(
-    "--seed",
-    "seeds",
-    type=click.IntRange(0, 2**32 - 1),
-    multiple=True,
-    help="Only this seed; repeatable. By default all of the profile's.",
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=1),
-    help="Runs side by side. By default as many as the cores allow; one on a GPU.",
-)
-@click.option("--no-report", is_flag=True, help="Leave tables and figures to `glam report`.")
-def reproduce(
-    profile: str,
-    overrides: tuple[str, ...],
-    out: Path,
-    device: str | None,
-    force_new: bool,
-    agents: tuple[str, ...],
-    seeds: tuple[int, ...],
-    jobs: int | None,
-    no_report: bool,
-) -> int:
-    """Train and test a profile's agents, then write the report.
-
-    Runs that are complete are skipped, and those that were interrupted are gone on with: to resume,
-    give the same command again.
-    """
-    from bench.lifecycle import check_device
-    from bench.provenance import available_cores
-    from bench.reproduce import reproduce as reproduce_runs
-    from bench.reproduce import train_command
-
-    pairs = _with_device(overrides, device)
-    loaded = _load(profile, pairs, agents)
-    runs = list(loaded.runs(seeds or None))
-    check_device(loaded.device)
-    if jobs is None:
-        jobs = max(1, available_cores() // loaded.threads) if loaded.device == "cpu" else 1
-    console = _console()
-    command = train_command(profile, pairs, out, force_new=force_new)
-    outcomes = reproduce_runs(runs, command, out, console, jobs=jobs, force_new=force_new)
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    try:
-        if not no_report and (out / loaded.name).is_dir():
-            _report(out / loaded.name, console)
-    finally:
-        for outcome in failed:
-            config = outcome.config
-            complain(f"{config.agent} seed {config.seed} failed: {outcome.error}", RUN_FAILED)
-    return RUN_FAILED if failed else 0
 
 
 @cli.command()
@@ -138,10 +80,11 @@ def train(
     An interrupted run is gone on with: give the same command again.
     """
     from bench.lifecycle import perform
+    from bench.profile import load_profile
 
-    loaded = _load(profile, _with_device(overrides, device), (agent,))
+    loaded = load_profile(profile, with_device(overrides, device), (agent,))
     (config,) = loaded.runs([seed])
-    console = _console()
+    console = new_console()
     run = perform(config, out, console, force_new=force_new, test=not no_test)
     if place()[0] == 0:
         console.print(f"{run.state()}: {run.path}", markup=False, highlight=False, soft_wrap=True)
@@ -175,7 +118,7 @@ def tune(search: Path, out: Path, jobs: int) -> None:
     from bench.tune import load_search
     from bench.tune import tune as run_trials
 
-    click.echo(run_trials(load_search(search), out, _console(), jobs=jobs))
+    click.echo(run_trials(load_search(search), out, new_console(), jobs=jobs))
 
 
 @cli.command()
@@ -208,7 +151,7 @@ def pretrain(model: str, out: Path, overrides: tuple[str, ...], threads: int) ->
     """
     from bench.pretrain import pretrain as pretrain_model
 
-    click.echo(f"pretrained: {pretrain_model(model, out, _console(), overrides, threads)}")
+    click.echo(f"pretrained: {pretrain_model(model, out, new_console(), overrides, threads)}")
 
 
 @cli.command()
@@ -246,7 +189,7 @@ def evaluate(
     for name in splits:
         if name not in SPLITS:
             raise ConfigError(f"unknown split {name!r}{nearest(name, SPLITS)}")
-    evaluate_run(RunDirectory(run), _console(), splits, episodes, agent_file)
+    evaluate_run(RunDirectory(run), new_console(), splits, episodes, agent_file)
 
 
 @cli.command()
@@ -263,7 +206,7 @@ def report(directory: Path, readme: Path | None) -> None:
 
     DIRECTORY holds the runs of a profile; by default runs/laptop.
     """
-    _report(directory, _console())
+    show_report(directory, new_console())
     if readme is not None:
         from bench.headline import write_readme
 
@@ -309,32 +252,9 @@ def doctor(out: Path) -> int:
     return RUN_FAILED if problem else 0
 
 
+cli.add_command(reproduce)
 cli.add_command(play)
 cli.add_command(watch)
-
-
-def _with_device(overrides: Sequence[str], device: str | None) -> tuple[str, ...]:
-    return (*overrides, *([f"device={device}"] if device else []))
-
-
-def _load(profile: str, overrides: Sequence[str], agents: Sequence[str]) -> Profile:
-    from bench.profile import load_profile
-
-    return load_profile(profile, overrides, agents)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()
-
-
-def _report(directory: Path, console: Console) -> None:
-    from bench.headline import print_headline
-    from bench.report import write_report
-
-    written = write_report(directory)
-    print_headline(directory, written, console)
 
 
 def main() -> NoReturn:

@@ -1,12 +1,15 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what they do with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -51,3 +54,24 @@ FORCE_NEW = click.option(
     is_flag=True,
     help="Start afresh what is not complete; what is there is moved aside, not deleted.",
 )
+
+
+def with_device(overrides: Sequence[str], device: str | None) -> tuple[str, ...]:
+    """The ``--set`` pairs, ``--device`` among them."""
+    return (*overrides, *([f"device={device}"] if device else []))
+
+
+def new_console() -> Console:
+    """Where progress and results are shown."""
+    from rich.console import Console
+
+    return Console()
+
+
+def show_report(directory: Path, console: Console) -> None:
+    """Writes the report of a profile's runs and shows its main numbers."""
+    from bench.headline import print_headline
+    from bench.report import write_report
+
+    written = write_report(directory)
+    print_headline(directory, written, console)

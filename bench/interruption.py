@@ -45,8 +45,8 @@ class StopSignal:
     def listening(self) -> Iterator[None]:
         """Handles the two signals while the block runs; a second one ends the process at once.
 
-        One of several processes may well be told twice, by the queue and by the launcher, so there
-        a second signal means no more than the first.
+        Not where another process asked for the work, or several do it together: the queue and a
+        launcher may both hand a signal on, so there a second one means no more than the first.
         """
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, self._note) for number in numbers}
@@ -85,5 +85,5 @@ class StopSignal:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        if self._processes.count == 1:
+        if not self._parent:
             signal.signal(number, signal.SIG_DFL)

@@ -208,7 +208,7 @@ def _assignment(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override}: must be key=value, such as train.steps=1000")
-    return key, _parse(text, f"--set {override}")
+    return key, parse_yaml(text, f"--set {override}")
 
 
 def _assign(values: dict[str, Any], key: str, value: object) -> None:
@@ -263,7 +263,12 @@ _YamlLoader.add_implicit_resolver(
 )
 
 
-def _parse(text: str, source: str) -> Any:
+def parse_yaml(text: str, source: str) -> Any:
+    """Reads YAML; an error names the source.
+
+    Raises:
+        ConfigError: If it is not YAML.
+    """
     loader = None
     try:
         loader = _YamlLoader(text)
@@ -289,7 +294,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the profile {path}: {error}") from error
-    values = _parse(text, str(path))
+    values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be a mapping of options")
     return values

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
+import shlex
+import shutil
 import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
 
 from agents.registry import find
-from bench import provenance
-from bench.config import RunConfig
-from bench.interruption import PARENT_VARIABLE, Interrupted, StopSignal
+from bench.config import ConfigError, RunConfig
+from bench.executors import Ending, Executor, Job, PlannedRun, Processes
+from bench.interruption import Interrupted, StopSignal
 from bench.lifecycle import record_failure
 from bench.run import RunDirectory, RunError
 from bench.run_status import RunStatus, running_status, status_table, steps_taken
+from bench.weights import weights_obstacle
 
 _POLL_SECONDS = 0.2
 _LINE_SECONDS = 30.0
@@ -36,19 +36,26 @@ class Outcome:
     """How one run ended.
 
     Attributes:
-        config: The run.
+        planned: The run.
+        name: Its agent, seed and point of a grid.
         error: What went wrong, in one line; None if it is complete.
     """
 
-    config: RunConfig
+    planned: PlannedRun
+    name: str
     error: str | None = None
 
 
-Command = Callable[[RunConfig], list[str]]
+Command = Callable[[RunConfig], tuple[str, ...]]
 
 
 def train_command(
-    profile: str, overrides: Sequence[str], out: Path, *, force_new: bool = False
+    profile: str,
+    overrides: Sequence[str],
+    out: Path,
+    *,
+    force_new: bool = False,
+    launch: str | None = None,
 ) -> Command:
     """The command line of each run's process: ``python -m bench train ...``.
 
@@ -57,41 +64,51 @@ def train_command(
         overrides: The user's ``key=value`` pairs.
         out: Where all profiles' runs are kept.
         force_new: Whether what is there is moved aside.
+        launch: What starts Python modules in place of ``python``, such as ``accelerate launch``.
 
     Returns:
         Gives the arguments for a run.
     """
+    # -P: a directory called bench where the user stands must not be taken for this one
+    python = (sys.executable, "-P") if launch is None else _launcher(launch)
 
-    def command(config: RunConfig) -> list[str]:
+    def command(config: RunConfig) -> tuple[str, ...]:
         pairs = list(overrides)
         if config.entry != config.agent:  # a label; it may not be in the profile's file
             pairs.append(f"agents.{config.agent}.agent={json.dumps(config.entry)}")
         sets = [part for pair in pairs for part in ("--set", pair)]
-        # -P: a directory called bench where the user stands must not be taken for this one
-        python = [sys.executable, "-P", "-m", "bench", "train"]
         run = ["--profile", profile, "--agent", config.agent, "--seed", str(config.seed)]
-        return [*python, *run, "--out", str(out), *sets, *(["--force-new"] if force_new else [])]
+        fresh = ["--force-new"] if force_new else []
+        return (*python, "-m", "bench", "train", *run, "--out", str(out), *sets, *fresh)
 
     return command
 
 
+def _launcher(launch: str) -> tuple[str, ...]:
+    try:
+        parts = tuple(shlex.split(launch))
+    except ValueError as error:
+        raise ConfigError(f"--launch {launch}: {error}") from error
+    if not parts or shutil.which(parts[0]) is None:
+        raise ConfigError(f"--launch {launch}: there is no such command")
+    return parts
+
+
 def reproduce(
-    runs: Sequence[RunConfig],
-    command: Command,
-    out: Path,
+    runs: Sequence[PlannedRun],
     console: Console,
     *,
     jobs: int,
+    executor: Executor | None = None,
     force_new: bool = False,
 ) -> list[Outcome]:
     """Trains and evaluates runs, skipping those that are complete.
 
     Args:
         runs: The runs, all validated.
-        command: Arguments of the process for a run.
-        out: Where all profiles' runs are kept.
         console: A terminal gets a live table, anything else plain lines.
         jobs: Number of processes side by side.
+        executor: Starts them; by default on this machine.
         force_new: Whether a run that cannot be gone on with is moved aside.
 
     Returns:
@@ -99,87 +116,110 @@ def reproduce(
 
     Raises:
         RunError: If a directory holds another run than the one asked for; nothing is started.
-        Interrupted: If a signal came; every process was told, and has saved its state.
+        Interrupted: If a signal came; every process of this machine was told, and has saved its
+            state. Jobs in a queue go on; the same call finds them again.
     """
+    executor = executor or Processes()
     statuses: dict[str, RunStatus] = {}
-    waiting: deque[RunConfig] = deque()
-    for config in runs:
-        run = RunDirectory.of(out, config)
+    waiting: deque[PlannedRun] = deque()
+    children: list[_Child] = []
+    for planned in runs:
+        run, config = planned.run, planned.config
         obstacle = run.obstacle(config)
+        if obstacle is None and run.state() == "complete":  # what goes on is looked at by itself
+            obstacle = weights_obstacle(run.path, run.manifest() or {}, config)
         if obstacle is not None and not force_new:
             raise RunError(f"{obstacle}; --force-new moves it aside and starts afresh")
-        status = RunStatus(config, "waiting")
-        if obstacle is None and run.state() == "complete":
-            status = RunStatus(config, "skipped")
-            console.print(f"{status.name}: already complete", highlight=False)
+        known = obstacle is None  # else what is there is another run
+        status = RunStatus(config, "waiting", point=planned.point)
+        if known:
+            status = replace(running_status(run, config), phase="waiting", point=planned.point)
+        if known and run.state() == "complete":
+            status = replace(status, phase="skipped")
+            console.print(f"{status.name}: already complete", highlight=False, soft_wrap=True)
+        elif (job := executor.attached(planned)) is not None:
+            children.append(_Child.of(planned, job))
+            _say(console, f"{status.name}: found again, {job.title}, log {run.log}")
         else:
-            waiting.append(config)
+            waiting.append(planned)
         statuses[status.name] = status
-    return _Pool(command, out, console, jobs, statuses, waiting).to_the_end()
+    planned_runs = dict(zip(statuses, runs, strict=True))
+    pool = _Pool(executor, console, jobs, statuses, waiting, children)
+    errors = pool.to_the_end()
+    return [Outcome(planned, name, errors.get(name)) for name, planned in planned_runs.items()]
 
 
 @dataclass
 class _Child:
-    """A run's process."""
+    """A run whose process was started."""
 
-    config: RunConfig
+    planned: PlannedRun
     run: RunDirectory
-    process: subprocess.Popen[bytes]
-    printed: Path
+    job: Job
+    begun: bool
     started: float
     started_at: int
 
-    def status(self) -> RunStatus:
-        seconds = time.monotonic() - self.started
-        return running_status(self.run, self.config, seconds, self.started_at)
+    @classmethod
+    def of(cls, planned: PlannedRun, job: Job) -> _Child:
+        run = planned.run
+        return cls(planned, run, job, job.begun(), time.monotonic(), steps_taken(run))
 
-    def error(self) -> str | None:
+    def status(self) -> RunStatus:
+        if self.begun != self.job.begun():  # its turn has come, or it was put back
+            self.begun, self.started = not self.begun, time.monotonic()
+            self.started_at = steps_taken(self.run)
+        seconds = time.monotonic() - self.started
+        status = running_status(self.run, self.planned.config, seconds, self.started_at)
+        status = replace(status, point=self.planned.point)
+        return status if self.begun else replace(status, phase="queued")
+
+    def error(self, ending: Ending) -> str | None:
         """What went wrong, once the process has ended."""
-        code = self.process.returncode
-        if code == 0:
+        if ending.code == 0:
             return None
-        printed = self.printed.read_text(encoding="utf-8", errors="replace").strip()
+        printed = ending.printed
         last = printed.splitlines()[-1].removeprefix("glam: ") if printed else ""
         manifest = self.run.manifest() or {}
-        if code == _USER_ERROR:
-            ending = last
+        problem = ending.fate
+        if ending.code == _USER_ERROR and last:
+            problem = last
         elif manifest.get("state") == "failed" and manifest["error"]:
             return str(manifest["error"])
-        else:
-            ending = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         with suppress(OSError, RunError):  # the disk is full, or another process has the run
-            self._record(ending, printed)
-        return ending
+            self._record(problem, printed)
+        return problem
 
-    def _record(self, ending: str, printed: str) -> None:
+    def _record(self, problem: str, printed: str) -> None:
         """A process that could not say how it ended is spoken for: tables show what is recorded."""
+        config = self.planned.config
         with self.run.lock():
             if self.run.manifest() is None:
-                learns = find(self.config.entry).load().learns
-                self.run.create(self.config, {"label": self.config.agent}, learns)
+                learns = find(config.entry).load().learns
+                self.run.create(config, {"label": config.agent}, learns)
             if self.run.state() not in ("trained", "complete"):
-                record_failure(self.run, ending)
+                record_failure(self.run, problem)
             with self.run.log.open("a", encoding="utf-8") as log:
-                log.write(f"{printed}\n{ending}\n")
+                log.write(f"{printed}\n{problem}\n")
 
 
 @dataclass
 class _Pool:
     """The processes of a ``reproduce``."""
 
-    command: Command
-    out: Path
+    executor: Executor
     console: Console
     jobs: int
     statuses: dict[str, RunStatus]
-    waiting: deque[RunConfig]
-    children: list[_Child] = field(default_factory=list)
+    waiting: deque[PlannedRun]
+    children: list[_Child]
     errors: dict[str, str | None] = field(default_factory=dict)
     stop: StopSignal = field(default_factory=StopSignal)
     folder: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
     last_line: float = field(default_factory=time.monotonic)
 
-    def to_the_end(self) -> list[Outcome]:
+    def to_the_end(self) -> dict[str, str | None]:
+        """Runs everything; gives what went wrong, or None, by the name of each that was run."""
         live = Live(console=self.console, auto_refresh=False)
         with self.folder, self.stop.listening():
             try:
@@ -187,55 +227,37 @@ class _Pool:
                     live.start()
                 while self.waiting or self.children:
                     self.stop.check()
-                    while self.waiting and len(self.children) < self.jobs:
-                        self._start(self.waiting.popleft())
+                    self._start()
+                    self._show(live)
                     time.sleep(_POLL_SECONDS)
                     self._collect()
-                    self._show(live)
+                self._show(live)
             except Interrupted as interruption:
                 self._tell_all(interruption.exit_code - 128)
                 raise
             finally:
                 live.stop()
-        return [
-            Outcome(status.config, self.errors.get(name)) for name, status in self.statuses.items()
-        ]
+        return self.errors
 
-    def _start(self, config: RunConfig) -> None:
-        threads = str(config.threads)
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "PYTHONPATH": os.pathsep.join(
-                [str(provenance.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-            ),
-            PARENT_VARIABLE: str(os.getpid()),
-        }
-        run = RunDirectory.of(self.out, config)
-        printed = Path(self.folder.name) / f"{config.agent}-{config.seed}"
-        with printed.open("wb") as output:
-            process = subprocess.Popen(
-                self.command(config),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=output,
-                env=environment,
-                start_new_session=True,  # Ctrl-C reaches it through us, once
-            )
-        child = _Child(config, run, process, printed, time.monotonic(), steps_taken(run))
-        self.children.append(child)
-        name = f"{config.agent} seed {config.seed}"
-        self._say(f"{name}: started, process {process.pid}, log {run.log}")
+    def _start(self) -> None:
+        free = max(self.jobs - len(self.children), 0)
+        starting = [self.waiting.popleft() for _ in range(min(free, len(self.waiting)))]
+        if not starting:
+            return
+        begun = self.executor.start(starting, Path(self.folder.name))
+        for planned, job in zip(starting, begun, strict=True):
+            child = _Child.of(planned, job)
+            self.children.append(child)
+            self._say(f"{child.status().name}: started, {job.title}, log {child.run.log}")
 
     def _collect(self) -> None:
         for child in list(self.children):
+            ending = child.job.ending()
             status = child.status()
-            if child.process.poll() is not None:
+            if ending is not None:
                 self.children.remove(child)
-                error = self.errors[status.name] = child.error()
-                phase = "complete" if error is None else "failed"
-                status = RunStatus(child.config, phase, status.steps, status.success)
+                error = self.errors[status.name] = child.error(ending)
+                status = replace(status, phase="complete" if error is None else "failed")
                 self._say(f"{status.line()}{'' if error is None else f': {error}'}")
             self.statuses[status.name] = status
 
@@ -245,15 +267,23 @@ class _Pool:
         elif time.monotonic() - self.last_line >= _LINE_SECONDS:
             self.last_line = time.monotonic()
             for child in self.children:
-                self._say(self.statuses[f"{child.config.agent} seed {child.config.seed}"].line())
+                self._say(child.status().line())
 
     def _tell_all(self, number: int) -> None:
         """Hands a signal on and waits until every run has saved its state."""
-        self._say("stopping: every run finishes its update and saves its state")
+        staying = [child.job.title for child in self.children if child.job.stays]
+        if staying:
+            self._say(f"in the queue, and staying there: {', '.join(staying)}; scancel ends them")
+        if len(staying) < len(self.children):
+            self._say("stopping: every run finishes its update and saves its state")
         for child in self.children:
-            child.process.send_signal(number)
+            child.job.stop(number)
         for child in self.children:
-            child.process.wait()
+            child.job.wait()
 
     def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _say(self.console, line)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

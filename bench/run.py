@@ -31,6 +31,7 @@ from bench.config import ConfigError, RunConfig, config_hash, differences
 from bench.manifest import MANIFEST_FORMAT, State, read_manifest
 from bench.parsing import RecordError, read_json
 from bench.row_file import EVALUATION_COLUMNS, Cell, RowFile, format_rows
+from bench.weights import weight_files_hash
 from envs import LEVELS, SPLITS, evaluation_seeds
 
 
@@ -210,6 +211,7 @@ class RunDirectory:
             "machine": provenance.machine(config.threads),
             "processes": processes,
             "model": dict(identity.get("model", {})),
+            "weight_files_sha256": weight_files_hash(config),
             "learns": learns,
             "steps": 0,
             "seeds": {

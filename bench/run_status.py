@@ -23,13 +23,14 @@ class RunStatus:
 
     Attributes:
         config: The run.
-        phase: ``waiting``, ``starting``, ``training``, ``evaluating``, ``complete``, ``failed``
-            or ``skipped``.
+        phase: ``waiting``, ``queued``, ``starting``, ``training``, ``evaluating``, ``complete``,
+            ``failed`` or ``skipped``.
         steps: Environment steps taken.
         success: Success rate of the last training episodes; None before the first.
         seconds: Time since its process was started.
         splits: Number of splits played.
         started_at: Steps taken when its process was started.
+        point: Its point of a grid; empty if there is none.
     """
 
     config: RunConfig
@@ -39,11 +40,13 @@ class RunStatus:
     seconds: float = 0.0
     splits: int = 0
     started_at: int = 0
+    point: str = ""
 
     @property
     def name(self) -> str:
-        """Agent and seed."""
-        return f"{self.config.agent} seed {self.config.seed}"
+        """Agent, seed and point."""
+        name = f"{self.config.agent} seed {self.config.seed}"
+        return f"{name}, {self.point}" if self.point else name
 
     @property
     def pace(self) -> float | None:
@@ -86,7 +89,7 @@ def steps_taken(run: RunDirectory) -> int:
 
 
 def running_status(
-    run: RunDirectory, config: RunConfig, seconds: float, started_at: int
+    run: RunDirectory, config: RunConfig, seconds: float = 0.0, started_at: int = 0
 ) -> RunStatus:
     """Looks at a run whose process is alive.
 

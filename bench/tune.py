@@ -17,11 +17,13 @@ from rich.console import Console
 
 from bench import atomic
 from bench.config import ConfigError
+from bench.executors import PlannedRun
 from bench.lifecycle import check_device
 from bench.profile import load_profile, read_yaml
-from bench.records import ENDED, Run, read_records
+from bench.records import ENDED, read_records
 from bench.reproduce import reproduce, train_command
 from bench.row_file import Cell, format_rows
+from bench.sweep import last_quarter
 
 TRIAL_COLUMNS = ("agent", "trial", "options", "state", "steps", "success", "chosen")
 
@@ -80,21 +82,27 @@ def tune(search: Search, out: Path, console: Console, *, jobs: int) -> Path:
     Raises:
         ConfigError: If an option is not valid.
     """
-    rows: dict[str, list[list[Cell]]] = {}
+    directories: list[Path] = []
+    planned: list[PlannedRun] = []
     for number in range(len(next(iter(search.trials.values())))):
         pairs = [f"train.steps={search.steps}", "evaluation.splits=[]"]
         for agent, trials in search.trials.items():
             pairs += [f"agents.{agent}.{key}={json.dumps(v)}" for key, v in trials[number].items()]
         profile = load_profile(search.profile, pairs, tuple(search.trials))
         check_device(profile.device)
-        directory = out / f"trial-{number}"
-        command = train_command(search.profile, pairs, directory)
-        reproduce(list(profile.runs([search.seed])), command, directory, console, jobs=jobs)
-        records = read_records(directory / profile.name)
+        point = f"trial-{number}"
+        command = train_command(search.profile, pairs, out / point)
+        runs = profile.runs([search.seed])
+        planned += [PlannedRun(config, out / point, command(config), point) for config in runs]
+        directories.append(out / point / profile.name)
+    reproduce(planned, console, jobs=jobs)
+    rows: dict[str, list[list[Cell]]] = {}
+    for number, directory in enumerate(directories):
+        records = read_records(directory)
         for agent, trials in search.trials.items():
             (run,) = records.of(agent)
             options = json.dumps(trials[number], sort_keys=True)
-            success = _last_quarter(run) if run.state in ENDED else math.nan
+            success = last_quarter(run) if run.state in ENDED else math.nan
             shown: Cell = "" if math.isnan(success) else success
             rows.setdefault(agent, []).append(
                 [agent, number, options, run.state, search.steps, shown]
@@ -105,9 +113,3 @@ def tune(search: Search, out: Path, console: Console, *, jobs: int) -> Path:
         table += [[*row, row is best] for row in trials_of_agent]
     atomic.write_text(out / "trials.csv", format_rows(table))
     return out / "trials.csv"
-
-
-def _last_quarter(run: Run) -> float:
-    """Success rate of training episodes that ended in the last quarter of the steps, or NaN."""
-    late = run.episodes["steps"] > 0.75 * run.budget
-    return float(run.episodes["success"][late].mean())

@@ -13,6 +13,7 @@ from rich.live import Live
 
 from bench.run import RunDirectory, RunError
 from bench.run_status import RunStatus, running_status, status_table, steps_taken
+from bench.submission import is_submitted
 
 POLL_SECONDS = 1.0
 LINE_SECONDS = 10.0
@@ -30,7 +31,7 @@ def watch_runs(path: Path, console: Console, sleep: Callable[[float], None] = ti
     Raises:
         RunError: If there is no run.
     """
-    watched = [_Watched(run) for run in find_runs(path)]
+    watched = [_Watched(run, path) for run in find_runs(path)]
     statuses = [run.status() for run in watched]
     if not console.is_terminal:
         _print(console, statuses)
@@ -60,33 +61,38 @@ def find_runs(path: Path) -> list[RunDirectory]:
     """The runs in a directory, by agent and seed.
 
     Args:
-        path: A run's directory, or one that holds ``<agent>/seed-<n>/``.
+        path: A run's directory, one that holds ``<agent>/seed-<n>/``, or one above it, such as
+            that of a sweep.
 
     Raises:
         RunError: If there is none.
     """
     if (path / "config.json").is_file():
         return [RunDirectory(path)]
-    found = [place.parent for place in path.glob("*/seed-*/config.json")]
+    levels = ("*/seed-*", "*/*/seed-*", "*/*/*/seed-*")
+    found = [place.parent for level in levels for place in path.glob(f"{level}/config.json")]
     if not found:
         raise RunError(f"{path} holds no runs; `glam reproduce` or `glam train` begins some")
-    numbered = sorted(found, key=lambda run: (run.parent.name, len(run.name), run.name))
+    numbered = sorted(found, key=lambda run: (run.parent, len(run.name), run.name))
     return [RunDirectory(run) for run in numbered]
 
 
 class _Watched:
     """A run with what is needed to tell its pace."""
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, above: Path) -> None:
         self._run, self._config = run, run.config()
+        # profile and point of a grid, where the directory looked at holds several
+        self._point = "/".join(run.path.relative_to(above).parts[:-2])
         self._began, self._began_at = time.monotonic(), steps_taken(run)
 
     def status(self) -> RunStatus:
         seconds = time.monotonic() - self._began
         status = running_status(self._run, self._config, seconds, self._began_at)
+        status = replace(status, point=self._point)
         if self._run.state() == "failed":
             return replace(status, phase="failed")
-        if status.phase in _GOING_ON and not _alive(self._run):
+        if status.phase in _GOING_ON and not (_alive(self._run) or is_submitted(self._run)):
             return replace(status, phase="stopped")
         return status
 

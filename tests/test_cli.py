@@ -155,9 +155,11 @@ def test_reproduce_goes_on_past_failures_reports_them_and_skips_what_is_done(wit
     printed, complaints = process.communicate()
     assert process.returncode == 1, complaints
     assert complaints.splitlines() == [
-        "glam: nan seed 0 failed: agent 'nan', update 1: loss is nan",
-        "glam: crash seed 0 failed: killed by SIGKILL",
-        "glam: broken seed 0 failed: agent 'broken', building it: RuntimeError: no such model",
+        "glam: nan seed 0 failed: agent 'nan', update 1: loss is nan "
+        "(log: runs/mixed/nan/seed-0/train.log)",
+        "glam: crash seed 0 failed: killed by SIGKILL (log: runs/mixed/crash/seed-0/train.log)",
+        "glam: broken seed 0 failed: agent 'broken', building it: RuntimeError: no such model "
+        "(log: runs/mixed/broken/seed-0/train.log)",
     ]
     runs = folder / "runs" / "mixed"
     states = {path.name: RunDirectory(path / "seed-0").state() for path in runs.glob("*/")}

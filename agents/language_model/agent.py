@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
 from agents.language_model.adapters import add_adapters, load_adapters, save_adapters
-from agents.language_model.backbone import load_backbone
+from agents.language_model.backbone import load_backbone, weight_files
 from agents.language_model.causal import checkpoint_activations
 from agents.language_model.config import LanguageModelConfig
 from agents.language_model.parallel import Share
@@ -252,6 +252,12 @@ class LanguageModelAgent(Agent):
         noise = np.frombuffer(bytes.fromhex(state["generator"]), np.uint8).copy()
         self.generator.set_state(torch.from_numpy(noise))
         self.policy.precision = state["precision"]  # a run keeps what it began with
+
+    @classmethod
+    def weight_files(cls, config: LanguageModelConfig) -> Sequence[Path]:
+        """MiniFlan's file or a folder's, where any of its weights are used."""
+        used = config.pretrained or config.pretrained_embeddings
+        return weight_files(config.model) if used else ()
 
     def identity(self) -> Mapping[str, Any]:
         """Label and model for the records; says plainly when nothing is pretrained."""

@@ -110,6 +110,16 @@ def load_backbone(
     return _backbone(network, tokenizer, name, pretrained=pretrained)
 
 
+def weight_files(model: str) -> list[Path]:
+    """Files that the weights of MiniFlan or of a folder come from; none for other names.
+
+    Args:
+        model: As for :func:`load_backbone`.
+    """
+    folder = MINIFLAN_FOLDER if model == MINIFLAN else Path(model)
+    return sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+
+
 def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:
     """SHA-256 over names, shapes and bytes of tensors, in the order of their names."""
     digest = hashlib.sha256()

@@ -1,0 +1,184 @@
+"""Jobs of submitit: the same rows as processes, requeued at a time limit, stopped with us."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from run_files import PROFILE, glam, result_bytes
+
+from bench.cli import cli
+from bench.config import ConfigError
+from bench.reproduce import train_command
+from bench.run import RunDirectory
+from bench.submission import slurm_options
+
+LONG = ("--agent", "tabular", "--set", "train.steps=2048", "--split", "french-goto")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "small.yaml").write_text(PROFILE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+REPRODUCE = ("reproduce", "--profile", "small.yaml", "--no-report")
+
+
+def wait_for_rows(run: RunDirectory, process) -> None:
+    while run.metrics.size < 100:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The bytes of the long run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("alone")
+    (folder / "small.yaml").write_text(PROFILE)
+    *sets, _, _ = LONG
+    sets += ["--set", "evaluation.splits=[french-goto]"]
+    done = invoke("train", "--profile", folder / "small.yaml", *sets, "--out", folder)
+    assert done.exit_code == 0, done.stderr
+    return result_bytes(folder / "small/tabular/seed-0")
+
+
+def test_two_runs_as_jobs_end_with_the_rows_of_processes(folder):
+    jobs = ("--executor", "submitit-local", "--jobs", 2, "--slurm", "time=5")
+    done = invoke(*REPRODUCE, *jobs, "--split", "train")
+    assert (done.exit_code, done.stderr) == (0, "")
+    for agent in ("tabular", "random"):
+        assert f"{agent} seed 0: started, job " in done.stdout
+        assert f"{agent} seed 0: complete" in done.stdout
+    for agent in ("tabular", "random"):
+        alone = ("--set", "evaluation.splits=[train]", "--agent", agent, "--out", "here")
+        assert invoke("train", "--profile", "small.yaml", *alone).exit_code == 0
+    for agent in ("tabular", "random"):
+        rows = result_bytes(folder / f"runs/small/{agent}/seed-0")
+        assert rows == result_bytes(folder / f"here/small/{agent}/seed-0")
+        assert [name for name in rows if name.startswith("eval")] == ["evaluation/train.csv"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+def test_a_job_whose_time_is_over_saves_is_requeued_and_ends_with_the_same_bytes(folder, alone):
+    process = glam(*REPRODUCE, *LONG, "--executor", "submitit-local", cwd=folder)
+    run = RunDirectory(folder / "runs/small/tabular/seed-0")
+    wait_for_rows(run, process)
+    training = int(run.lock_path.read_text())
+    for pid in (training, parent_of(training)):  # SLURM sends its signal to all of a job
+        os.kill(pid, signal.SIGUSR2)
+    _, complaints = process.communicate()
+    assert (process.returncode, complaints) == (0, "")
+    assert run.log.read_text().count("stopped by SIGTERM") == 1
+    assert int(run.lock_path.read_text()) != training
+    assert result_bytes(run.path) == alone
+
+
+def test_jobs_on_this_machine_stop_with_us_and_the_same_command_goes_on(folder, alone):
+    arguments = (*REPRODUCE, *LONG, "--executor", "submitit-local")
+    process = glam(*arguments, cwd=folder)
+    run = RunDirectory(folder / "runs/small/tabular/seed-0")
+    wait_for_rows(run, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 143
+    assert run.state() == "running"
+    assert 0 < run.checkpoints.latest().steps < 2048
+    with run.lock():  # nobody works in it any more
+        pass
+    assert "tabular seed 0: complete, 2,048/2,048 steps" in invoke(*arguments).stdout
+    assert result_bytes(run.path) == alone
+
+
+def test_a_job_that_fails_is_listed_with_its_log(folder):
+    (folder / "broken.py").write_text(
+        "from agents import Agent\n"
+        "class Broken(Agent):\n"
+        "    def __init__(self, config, context): raise RuntimeError('no such model')\n"
+        "    def act(self, observations): return None\n"
+    )
+    jobs = ("--executor", "submitit-local", "--agent", "broken.py:Broken")
+    failed = invoke(*REPRODUCE, *jobs)
+    log = "runs/small/broken/seed-0/train.log"
+    assert failed.exit_code == 1
+    assert failed.stderr == (
+        "glam: broken seed 0 failed: agent 'broken', building it: RuntimeError: no such model "
+        f"(log: {log})\n"
+    )
+    assert "no such model" in (folder / log).read_text()
+
+
+def test_a_launcher_starts_the_runs(folder):
+    launch = ("--launch", f"env GLAM_LAUNCHED=1 {sys.executable}", "--agent", "random")
+    done = invoke(*REPRODUCE, *launch)
+    assert (done.exit_code, done.stderr) == (0, "")
+    run = RunDirectory(folder / "runs/small/random/seed-0")
+    assert run.state() == "complete"
+    command = train_command("p", (), Path("o"), launch="env 'A=b c' accelerate launch")
+    assert command(run.config())[:6] == ("env", "A=b c", "accelerate", "launch", "-m", "bench")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "named"),
+    [
+        ((), "time=MINUTES"),
+        (("time=4:00:00",), "whole minutes, got '4:00:00'"),
+        (("time=1-00:00",), "got '1-00:00'"),
+        (("time=0",), "got 0"),
+        (("time=3",), "time=3: its signal may come 60 s more than signal_delay_s=120"),
+        (("time=60", "signal_delay_s=soon"), "signal_delay_s=soon"),
+        (("time=60", "partitio=gpu"), "'partition'"),
+        (("time=60", "nodes=2"), "nodes: no such option"),
+        (("time=60", "mem="), "must be key=value"),
+        (("time",), "must be key=value"),
+    ],
+)
+def test_options_of_sbatch_that_cannot_be_used_are_refused(pairs, named):
+    with pytest.raises(ConfigError) as caught:
+        slurm_options(pairs)
+    assert named in str(caught.value)
+
+
+def test_options_of_sbatch_go_by_the_names_of_its_manual():
+    given = ("time=60", "gpus-per-node=1", "gres=gpu:1", "exclusive=true", "setup=module load x")
+    assert slurm_options(given) == {
+        "time": 60,
+        "signal_delay_s": 120,
+        "gpus_per_node": 1,
+        "gres": "gpu:1",
+        "exclusive": True,
+        "setup": ["module load x"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--executor", "slurm", "--slurm", "time=60"), "no sbatch on this machine"),
+        (("--executor", "slurm", "--slurm", "time"), "--slurm time: must be key=value"),
+        (("--slurm", "time=60"), "this is local"),
+        (("--executor", "pbs"), "slurm"),
+        (("--split", "frensh-goto"), "'french-goto'"),
+        (("--launch", "no-such-launcher -x"), "no-such-launcher"),
+        (("--launch", "'"), "--launch"),
+    ],
+)
+def test_what_cannot_be_started_is_refused_in_one_line(folder, monkeypatch, arguments, named):
+    monkeypatch.setenv("PATH", str(folder))
+    refused = invoke("reproduce", "--profile", "small.yaml", *arguments)
+    assert refused.exit_code == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert named in refused.stderr
+    assert not list(folder.glob("runs/small/*/seed-*"))

@@ -1,0 +1,163 @@
+"""Grids, what is skipped, what the live table shows after a restart."""
+
+import csv
+import re
+from io import StringIO
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+from run_files import PROFILE
+
+from bench.cli import cli
+from bench.config import ConfigError
+from bench.executors import PlannedRun
+from bench.reproduce import reproduce, train_command
+from bench.run import RunDirectory
+from bench.sweep import parse_grid, points
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "small.yaml").write_text(PROFILE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def found(*grids, agents=(), seeds=(0,)):
+    every = points("small.yaml", (), agents, seeds, [parse_grid(grid) for grid in grids])
+    return [(point.name, [run.agent for run in point.runs]) for point in every]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("train.n_envs=8,16", ("8", "16")),
+        ("agents.drrn.gamma=0.9,1e-4,1.0e-4", None),
+        ("a.b=1e-4,3e-4", ("0.0001", "0.0003")),
+        (
+            "evaluation.splits=[train],[train,french-goto]",
+            ('["train"]', '["train", "french-goto"]'),
+        ),
+        ("a.model=/models/x,miniflan", ('"/models/x"', '"miniflan"')),
+        ("a.lora_rank=null,8", ("null", "8")),
+        ("=1,2", None),
+        ("train.steps", None),
+        ("train.steps=", None),
+        ("train.steps=[1", None),
+        ("train.steps=1],[2", None),
+    ],
+)
+def test_a_grid_is_values_in_yaml_or_refused(text, values):
+    if values is None:
+        with pytest.raises(ConfigError, match="--grid"):
+            parse_grid(text)
+    else:
+        assert parse_grid(text).values == values
+
+
+def test_points_are_the_product_and_an_agent_is_run_only_where_a_grid_concerns_it(folder):
+    assert found() == [("", ["tabular"]), ("", ["random"])]
+    assert found("agents.tabular.rows=32,64") == [
+        ("agents.tabular.rows=32", ["tabular"]),
+        ("agents.tabular.rows=64", ["tabular"]),
+        ("", ["random"]),
+    ]
+    both = found("train.n_envs=2,4", "agents.tabular.rows=32,64", seeds=(0, 1))
+    assert both == [
+        *(
+            (f"train.n_envs={n},agents.tabular.rows={rows}", ["tabular"] * 2)
+            for n in (2, 4)
+            for rows in (32, 64)
+        ),
+        ("train.n_envs=2", ["random"] * 2),
+        ("train.n_envs=4", ["random"] * 2),
+    ]
+
+
+def test_points_that_hold_what_no_directory_may_are_kept_apart(folder):
+    names = [name for name, _ in found("description=/a/b,_a_b,../x", agents=("random",))]
+    assert len(set(names)) == 3
+    assert not [name for name in names if "/" in name]
+    (long,) = [name for name, _ in found(f"description={'x' * 300}", agents=("random",))]
+    assert len(long) < 200
+
+
+@pytest.mark.parametrize(
+    ("grid", "named"),
+    [
+        (("agents.tabluar.rows=1,2",), "'tabular'"),
+        (("agents.tabular.row=1,2",), "'agents.tabular.rows'"),
+        (("train.steps=128,many",), "train.steps"),
+        (("train.steps=1", "train.steps=2"), "stands twice"),
+        (("train.steps=128,128",), "names a value twice"),
+    ],
+)
+def test_a_grid_that_cannot_be_run_is_refused_before_anything_starts(folder, grid, named):
+    options = [part for text in grid for part in ("--grid", text)]
+    refused = CliRunner().invoke(cli, ["reproduce", "--profile", "small.yaml", *options])
+    assert refused.exit_code == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert named in refused.stderr
+    assert not (folder / "runs").exists()
+
+
+def sweep(*arguments):
+    base = ["reproduce", "--profile", "small.yaml", "--split", "train", "--set", "train.steps=128"]
+    grid = ["--grid", "agents.tabular.rows=32,64"]
+    return CliRunner().invoke(cli, [*base, *grid, *map(str, arguments)])
+
+
+def test_a_sweep_keeps_each_point_apart_skips_what_is_done_and_lists_all_in_one_table(folder):
+    first = sweep("--agent", "tabular", "--jobs", 2)
+    assert first.exit_code == 0, first.stderr
+    for rows in (32, 64):
+        run = RunDirectory(folder / f"runs/agents.tabular.rows={rows}/small/tabular/seed-0")
+        assert run.state() == "complete"
+        assert run.config().agent_options["rows"] == rows
+        assert run.config().evaluation.splits == ("train",)
+    again = sweep()
+    assert again.exit_code == 0, again.stderr
+    assert again.stdout.count("already complete") == 2
+    assert "threads share" not in again.stdout
+    assert "random seed 0: complete" in again.stdout
+    with (folder / "runs/sweep-small.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert [(row["point"], row["agent"], row["state"]) for row in table] == [
+        ("agents.tabular.rows=32", "tabular", "complete"),
+        ("agents.tabular.rows=64", "tabular", "complete"),
+        ("", "random", "complete"),
+    ]
+    for row in table:
+        assert 0 <= float(row["train"]) <= 1
+    watched = CliRunner().invoke(cli, ["watch", "runs"]).stdout.splitlines()
+    assert sorted(line.partition(": ")[0] for line in watched) == [
+        "random seed 0, small",
+        "tabular seed 0, agents.tabular.rows=32/small",
+        "tabular seed 0, agents.tabular.rows=64/small",
+    ]
+
+
+def shown_on_a_terminal(runs):
+    console = Console(file=StringIO(), force_terminal=True, width=120)
+    reproduce(runs, console, jobs=2)
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
+
+
+def test_the_live_table_after_a_restart_shows_what_was_done_before(folder):
+    (point,) = points("small.yaml", ("train.steps=128",), ("tabular",), (0, 1), ())
+    command = train_command("small.yaml", ("train.steps=128",), folder)
+    runs = [PlannedRun(config, folder, command(config)) for config in point.runs]
+    shown_on_a_terminal(runs[:1])
+    frames = shown_on_a_terminal(runs)
+    assert re.search(r"tabular seed 0 +skipped +128/128 +[01]\.\d\d", frames)
+    assert re.search(r"tabular seed 1 +(starting|training)", frames)
+    assert re.search(r"tabular seed 1 +complete +128/128", frames)
+
+
+def test_more_threads_than_cores_are_named_and_left_as_they_are(folder):
+    arguments = ["reproduce", "--profile", "small.yaml", "--agent", "random", "--no-report"]
+    threads = ["--set", "threads=500", "--split", "train", "--jobs", "1"]
+    loud = CliRunner().invoke(cli, [*arguments, *threads])
+    assert "1 jobs of 500 threads share" in loud.stdout
+    assert RunDirectory(folder / "runs/small/random/seed-0").config().threads == 500
