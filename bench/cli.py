@@ -14,6 +14,7 @@ import click
 
 from bench.cli_looking import play, watch
 from bench.cli_options import DEVICE, FORCE_NEW, OUT, PROFILE, SET, options
+from bench.cli_plan import plan
 from bench.one_line_errors import RUN_FAILED, OneLineErrors, complain
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _ABOUT = """GLAM-Bench: language models learn BabyAI-Text with online reinforcem
 \b
 glam reproduce             train and test everything, write tables and figures
 glam train --agent drrn    one run
+glam plan                  what a profile costs, before it is paid
 glam watch                 how far trainings are
 glam play                  see an agent act, or act yourself
 glam doctor                can this machine do it?
@@ -304,6 +306,7 @@ def doctor(out: Path) -> int:
     return RUN_FAILED if problem else 0
 
 
+cli.add_command(plan)
 cli.add_command(play)
 cli.add_command(watch)
 
