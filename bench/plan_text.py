@@ -129,9 +129,8 @@ def _hours_table(plans: Sequence[AgentPlan]) -> Table:
 
 
 def _remarks(plans: Sequence[AgentPlan], device: str) -> list[str]:
-    lines = [
-        f"here: {machine_line(device)}. Tried for some seconds each: " + _named(plans, "trial")
-    ]
+    tried = _named(plans, "trial")
+    lines = [f"here: {machine_line(device)}; a short real training and test of: {tried}"]
     reckoned = [plan for plan in plans if plan.timed_by == "flops"]
     if reckoned:
         shares = ", ".join(f"{p.agent} {p.efficiency:.0%}" for p in reckoned if p.efficiency)
