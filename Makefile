@@ -6,7 +6,7 @@ GLAM := .venv/bin/glam
 JOBS ?=
 INSTALLED := .venv/.installed
 
-.PHONY: install reproduce reference report smoke smollm2 test test-slow soak lint format bench clean
+.PHONY: install reproduce reference report plan smoke smollm2 test test-slow soak lint format bench clean
 
 install: $(INSTALLED)
 
@@ -28,6 +28,10 @@ reference: install
 # Page, tables and figures again from the committed records alone, and the README's block of them.
 report: install
 	$(GLAM) report results/$(PROFILE) $(if $(filter laptop,$(PROFILE)),--readme README.md)
+
+# What the paper's setting costs, into the README; hours here are those of an otherwise idle machine.
+plan: install
+	$(GLAM) plan --profile paper --readme README.md
 
 smoke: install
 	$(GLAM) reproduce --profile smoke --out $(OUT) $(if $(JOBS),--jobs $(JOBS))

@@ -208,6 +208,27 @@ def load_pretraining(model: str, options: Mapping[str, float], threads: int) -> 
         raise AgentError(f"cannot pretrain {model}: {error}") from error
 
 
+def load_cost(entry: AgentEntry, options: Any, n_actions: int) -> Any | None:
+    """Opens what can say an agent's cost before it is built.
+
+    Args:
+        entry: The agent's row.
+        options: An instance of its ``Config``.
+        n_actions: Size of the action set.
+
+    Returns:
+        For a language model a ``LanguageModelCost``; None for an agent whose cost is only known
+        by trying it.
+
+    Raises:
+        AgentError: If the language model's dimensions are not known here.
+    """
+    if not entry.target.startswith("agents.language_model.agent:"):
+        return None
+    module = importlib.import_module("agents.language_model.cost")
+    return module.LanguageModelCost(options, n_actions, learns=entry.load().learns)
+
+
 def _import_file(path: Path) -> Any:
     module_name = f"glam_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)

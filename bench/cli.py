@@ -23,6 +23,7 @@ from bench.cli_options import (
     show_report,
     with_device,
 )
+from bench.cli_plan import plan
 from bench.cli_reproduce import reproduce
 from bench.one_line_errors import RUN_FAILED, OneLineErrors
 from bench.processes import place
@@ -32,6 +33,7 @@ _ABOUT = """GLAM-Bench: language models learn BabyAI-Text with online reinforcem
 \b
 glam reproduce             train and test everything, write tables and figures
 glam train --agent drrn    one run
+glam plan                  what a profile costs, before it is paid
 glam watch                 how far trainings are
 glam play                  see an agent act, or act yourself
 glam doctor                can this machine do it?
@@ -253,6 +255,7 @@ def doctor(out: Path) -> int:
 
 
 cli.add_command(reproduce)
+cli.add_command(plan)
 cli.add_command(play)
 cli.add_command(watch)
 

@@ -107,10 +107,24 @@ def write_readme(directory: Path, readme: Path) -> None:
     Raises:
         RecordError: If the marks are not there, once each and in order.
     """
-    text = readme.read_text(encoding="utf-8")
-    pattern = re.escape(BEGIN) + r".*?" + re.escape(END)
+    replace_block(readme, BEGIN, END, readme_block(directory, readme))
+
+
+def replace_block(document: Path, begin: str, end: str, block: str) -> None:
+    """Puts a block in place of the one between two marks of a document.
+
+    Args:
+        document: A Markdown file.
+        begin: The mark that the block begins with.
+        end: The mark that it ends with.
+        block: The new block, marks included.
+
+    Raises:
+        RecordError: If the marks are not there, once each and in order.
+    """
+    text = document.read_text(encoding="utf-8")
+    pattern = re.escape(begin) + r".*?" + re.escape(end)
     if len(re.findall(pattern, text, re.DOTALL)) != 1:
         problem = "does not hold the two marks of the results once"
-        raise RecordError(readme, problem, remedy=f"put {BEGIN} and {END} where they belong")
-    block = readme_block(directory, readme)
-    atomic.write_text(readme, re.sub(pattern, lambda _: block, text, flags=re.DOTALL))
+        raise RecordError(document, problem, remedy=f"put {begin} and {end} where they belong")
+    atomic.write_text(document, re.sub(pattern, lambda _: block, text, flags=re.DOTALL))

@@ -84,6 +84,15 @@ def check_device(device: str) -> None:
         raise ConfigError(f"device: there is no {device!r} on this machine; use --device cpu")
 
 
+def device_here(device: str) -> str:
+    """The device, or ``cpu`` where this machine lacks it."""
+    try:
+        check_device(device)
+    except ConfigError:
+        return "cpu"
+    return device
+
+
 def perform(
     config: RunConfig, out: Path, console: Console, *, force_new: bool = False, test: bool = True
 ) -> RunDirectory:

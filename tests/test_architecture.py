@@ -13,7 +13,7 @@ MODULES = sorted(path for package in OURS for path in (ROOT / package).rglob("*.
 ALLOWED = {
     "envs": ("envs",),
     "agents": ("agents", "envs"),
-    "bench": ("bench", "envs", "agents", "agents.base", "agents.registry"),
+    "bench": ("bench", "envs", "agents", "agents.base", "agents.registry", "agents.operations"),
 }
 
 

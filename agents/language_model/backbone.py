@@ -81,7 +81,7 @@ def load_backbone(
     if model.startswith(("/", "./", "../")) and not Path(model).is_dir():
         raise AgentError(f"no folder {model!r} to take a language model from")
     name = _NAMES.get(model, Path(model).name)
-    source = _folder(model)
+    source = model_folder(model)
     parts = pretrained, pretrained_embeddings, seed
     try:
         try:
@@ -142,10 +142,10 @@ def _open(
     source = {"trust_remote_code": False, **source}
     tokenizer = AutoTokenizer.from_pretrained(model, **source)
     architecture = AutoConfig.from_pretrained(model, **source)
-    family = _family(architecture, model)
+    family = model_family(architecture, model)
     if pretrained:
         return tokenizer, _weights(family, model, source)
-    network = _random_model(model, family, architecture, seed)
+    network = random_network(model, family, architecture, seed)
     if pretrained_embeddings:
         whole = _weights(family, model, source)
         with torch.no_grad():
@@ -162,7 +162,12 @@ def _weights(family: Any, model: str, source: Mapping[str, bool]) -> Any:
     return network
 
 
-def _family(architecture: Any, model: str) -> Any:
+def model_family(architecture: Any, model: str) -> Any:
+    """The class of transformers that builds an architecture.
+
+    Raises:
+        AgentError: If it is neither of the T5 family nor causal.
+    """
     if architecture.model_type in _T5_FAMILY:
         return AutoModelForSeq2SeqLM
     if type(architecture) in AutoModelForCausalLM._model_mapping:
@@ -173,13 +178,22 @@ def _family(architecture: Any, model: str) -> Any:
     )
 
 
-def _folder(model: str) -> str:
+def model_folder(model: str) -> str:
+    """Where a model is opened from: a folder, or a hub name as it stands."""
     if model == MINIFLAN:
         return str(MINIFLAN_FOLDER)
     return str(smollm2_folder()) if model == SMOLLM2 else model
 
 
-def _random_model(source: str, family: Any, architecture: Any, seed: int) -> Any:
+def random_network(source: str, family: Any, architecture: Any, seed: int) -> Any:
+    """A network of random weights, tied where the checkpoints of its kind are.
+
+    Args:
+        source: What :func:`model_folder` gave.
+        family: What :func:`model_family` gave.
+        architecture: The configuration of transformers.
+        seed: Seed of the weights.
+    """
     if source == str(MINIFLAN_FOLDER):
         return random_miniflan(architecture, seed)
     with torch.random.fork_rng(devices=[]):

@@ -1,0 +1,128 @@
+"""A short real piece of a run, to tell what the whole of it takes."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agents.base import Agent, speaking_for
+from bench.config import RunConfig
+from bench.evaluate import evaluate
+from envs import VectorEnv
+
+_MANY = 1000
+
+
+@dataclass(frozen=True)
+class TrainingTrial:
+    """Some updates of an agent.
+
+    Attributes:
+        steps_per_update: Environment steps, all environments together.
+        seconds_per_step: Mean over the updates after the first.
+        flops_per_step: FLOPs of matrix products and convolutions; 0 without PyTorch.
+        launches_per_step: Operations of PyTorch.
+        checkpoint_bytes: Size of what the agent saves after the trial.
+        growth_per_step: Bytes by which that grew with a step, such as a replay's.
+    """
+
+    steps_per_update: int
+    seconds_per_step: float
+    flops_per_step: float
+    launches_per_step: float
+    checkpoint_bytes: int
+    growth_per_step: float
+
+
+@dataclass(frozen=True)
+class TestingTrial:
+    """Some steps of a test.
+
+    Attributes:
+        seconds_per_step: Of one environment.
+    """
+
+    __test__ = False  # not a test case of pytest's
+
+    seconds_per_step: float
+
+
+class _Enough(Exception):
+    pass
+
+
+def try_training(agent: Agent, config: RunConfig, seconds: float) -> TrainingTrial:
+    """Trains for a while; the agent is changed.
+
+    Args:
+        agent: The agent as it was built.
+        config: The run.
+        seconds: Time after which no further update begins; two are made in any case.
+    """
+    envs = VectorEnv(config.environment.build, config.train.n_envs, config.seed)
+    try:
+        with speaking_for(f"agent {config.agent!r}, trying it"):
+            agent.update(envs)  # the first one pays for what is set up once
+            steps_per_update = envs.steps
+            size, first_steps, started = _saved_bytes(agent), envs.steps, time.perf_counter()
+            while time.perf_counter() - started < seconds or envs.steps == first_steps:
+                agent.update(envs)
+                envs.pop_episodes()
+            elapsed, steps = time.perf_counter() - started, envs.steps - first_steps
+            grown = _saved_bytes(agent)
+            flops, launches = _counted_update(agent, envs)
+    finally:
+        envs.close()
+    return TrainingTrial(
+        steps_per_update=steps_per_update,
+        seconds_per_step=elapsed / steps,
+        flops_per_step=flops / steps_per_update,
+        launches_per_step=launches / steps_per_update,
+        checkpoint_bytes=grown,
+        growth_per_step=(grown - size) / steps,
+    )
+
+
+def try_testing(agent: Agent, config: RunConfig, seconds: float) -> TestingTrial:
+    """Plays test episodes of the first split for a while.
+
+    Args:
+        agent: An agent, trained or not.
+        config: The run.
+        seconds: Time after which it stops.
+    """
+    beside = min(config.evaluation.n_envs, config.evaluation.episodes)
+    many = replace(config.evaluation, episodes=max(_MANY, beside), n_envs=beside)
+    calls: list[float] = []
+
+    def check() -> None:
+        calls.append(time.perf_counter())
+        if calls[-1] - calls[0] > seconds:
+            raise _Enough
+
+    with suppress(_Enough):
+        evaluate(
+            agent, config.evaluation.splits[0], replace(config, evaluation=many), check_stop=check
+        )
+    return TestingTrial((calls[-1] - calls[0]) / (len(calls) - 1) / beside)
+
+
+def _saved_bytes(agent: Agent) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        agent.save(Path(folder))
+        return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+
+
+def _counted_update(agent: Agent, envs: VectorEnv) -> tuple[float, float]:
+    if "torch" not in sys.modules:
+        agent.update(envs)
+        return 0.0, 0.0
+    from agents.operations import OperationCounter
+
+    with OperationCounter() as counter:
+        agent.update(envs)
+    return counter.flops, float(counter.launches)

@@ -1,0 +1,110 @@
+"""Plans: arithmetic against hand counts, counts against the published sizes, the command."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from agents import AgentError, find
+from agents.registry import load_cost
+from bench.cli import cli
+from bench.cost import EFFICIENCY, LAUNCH_SECONDS, Gpu, gpus, updates_of
+from bench.plan_text import BEGIN, END, write_plan
+
+PHRASES = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
+NODES = 4  # the start, "turn", "go", "pick", when every word is a token
+VALUE = 16
+
+
+def cost_of(agent: str, model: str, **options):
+    entry = find(agent)
+    agent_class = entry.load()
+    chosen = {**entry.preset, "model": model, "value_hidden": VALUE, **options}
+    return load_cost(entry, agent_class.Config(**chosen), 6)
+
+
+def hand_counted(width: int, inner: int, ff: int, layers: int, length: int) -> int:
+    """FLOPs of a prompt through Flan-T5 and its value head, two for each multiplication."""
+    encoder = 2 * length * (4 * width * inner + 3 * width * ff) + 4 * length**2 * inner
+    decoder = 2 * NODES * (6 * width * inner + 3 * width * ff) + 4 * length * width * inner
+    decoder += 4 * NODES**2 * inner + 4 * NODES * length * inner
+    heads = 2 * NODES * width * 32128 + 2 * (width * VALUE + VALUE**2 + VALUE)
+    return layers * (encoder + decoder) + heads
+
+
+def test_flops_parameters_and_memory_of_flan_t5_small_are_those_counted_by_hand() -> None:
+    cost = cost_of("gflan-t5", "google/flan-t5-small", max_batch_tokens=400, batch_size=8)
+    value_head = 512 * VALUE + VALUE + VALUE**2 + VALUE + VALUE + 1
+    assert cost.parameters == (76_961_152 + value_head,) * 2  # the published number
+    acting = cost.work([[100, 100], [100]], PHRASES, learning=False)
+    assert acting.flops == pytest.approx(3 * hand_counted(512, 384, 1024, 8, 100), rel=1e-6)
+    assert (acting.prompt_tokens, acting.tree_tokens) == (300, 3 * NODES)
+    plain = cost.memory(100, PHRASES)
+    assert plain.weights == plain.gradients == plain.optimizer / 2 == 4 * cost.parameters[0]
+    # Each encoder layer keeps at least its normed inputs, keys, queries, values and attention.
+    least = 8 * 4 * (100 * (4 * 512 + 4 * 384 + 4 * 1024) + 6 * 100**2)
+    assert plain.activations > 4 * least
+    little = cost.with_options(activation_checkpointing=True).memory(100, PHRASES)
+    assert little.activations < plain.activations / 2
+    adapted = cost.with_options(lora_rank=4).memory(100, PHRASES)
+    assert adapted.optimizer < plain.optimizer / 50
+
+
+def test_unknown_dimensions_are_one_line_that_says_what_to_do() -> None:
+    with pytest.raises(AgentError, match=r"dimensions of 'x/y' are not known here.*flan-t5-large"):
+        cost_of("gflan-t5", "x/y")
+
+
+@pytest.mark.parametrize(
+    ("flops", "launches", "precision", "seconds"),
+    [
+        (1e12, 0, "float32", 1 / (10 * EFFICIENCY["float32"])),
+        (1e12, 0, "bfloat16", None),
+        (1.0, 1e6, "float32", 1e6 * LAUNCH_SECONDS),
+    ],
+)
+def test_seconds_on_a_gpu(flops: float, launches: float, precision: str, seconds) -> None:
+    gpu = Gpu("of 10 TFLOP/s", 16, {"float32": 10e12}, "made up")
+    assert gpu.seconds(flops, launches, precision) == seconds
+
+
+def test_a_gpu_is_not_filled_to_the_brim() -> None:
+    t4 = next(gpu for gpu in gpus() if gpu.name.startswith("T4"))
+    assert t4.holds(14.3e9)
+    assert not t4.holds(14.5e9)
+
+
+@pytest.mark.parametrize(("steps", "updates"), [(1, 1), (1280, 1), (1281, 2), (1_500_000, 1172)])
+def test_the_last_update_may_go_over_the_budget(steps: int, updates: int) -> None:
+    assert updates_of(steps, 1280) == updates
+
+
+def test_the_command_plans_agents_that_are_tried() -> None:
+    words = [
+        "plan",
+        "--profile",
+        "smoke",
+        "--agent",
+        "drrn",
+        "--agent",
+        "random",
+        "--seconds",
+        "0",
+        "--json",
+    ]
+    done = CliRunner().invoke(cli, words, standalone_mode=False)
+    assert done.exception is None
+    drrn, random = json.loads(done.output)
+    assert drrn["steps"] >= drrn["updates"] > 0 == random["steps"]
+    assert drrn["flops"]["training"] > 0
+    assert drrn["hours"] > 0
+    assert random["test_steps"] == drrn["test_steps"] > 0
+    assert drrn["hours_of_all_runs"] == pytest.approx(drrn["hours"] * drrn["runs"])
+
+
+def test_a_plan_is_put_between_its_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    write_plan("new", page)
+    assert page.read_text() == f"before\n{BEGIN}\n\n```text\nnew\n```\n\n{END}\nafter\n"
