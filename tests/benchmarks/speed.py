@@ -235,12 +235,12 @@ def test_shared_beginning(benchmark, work: str) -> None:
         vocab_size=4096,
         hidden_size=256,
         intermediate_size=768,
-        num_hidden_layers=6,
+        num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=2,
     )
     policy = LanguageModelPolicy(LlamaForCausalLM(config).eval(), n_actions=6, value_hidden=64)
-    tree, batch = build_prefix_tree(candidates(6), 0), prompts(8, 200)
+    tree, batch = build_prefix_tree(candidates(6), 0), prompts(4, 200)
 
     def run(read: PromptBatch) -> None:
         with torch.set_grad_enabled(work == "update"):
@@ -279,16 +279,16 @@ TRAIN = (
     "--agent",
     "gflan-t5",
     "--set",
-    "train.steps=1",
+    "train.steps=2",
     "--set",
     "train.n_envs=1",
 )
-TRAIN += ("--set", "agent.rollout_length=1", "--set", "agent.batch_size=1")
+TRAIN += ("--set", "agent.rollout_length=2", "--set", "agent.batch_size=2")
 COMMANDS = {
     "glam --help": ("--help",),
     "glam agents": ("agents",),
     "glam splits": ("splits",),
-    "glam train, one step and one update": TRAIN,
+    "glam train, two steps and one update": TRAIN,
 }
 
 
