@@ -53,12 +53,13 @@ test-slow: install
 soak: install
 	OMP_NUM_THREADS=1 .venv/bin/python tests/soak.py $(SOAK)
 
-# Timings as ratios to a plain reference in the same run, kept in results/speed; nothing is asserted.
+# Timings as ratios within a run, kept in results/speed with a figure and in docs/performance.md;
+# nothing is asserted. About five minutes on an idle machine.
 bench: install
-	mkdir -p results/speed
+	mkdir -p .benchmarks
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/benchmarks/speed.py --benchmark-quiet \
-		--benchmark-json=results/speed/benchmark.json
-	.venv/bin/python tests/benchmarks/summary.py results/speed/benchmark.json
+		--benchmark-json=.benchmarks/measured.json
+	.venv/bin/python tests/benchmarks/summary.py .benchmarks/measured.json
 
 lint: install
 	.venv/bin/ruff check .

@@ -132,25 +132,24 @@ class _Recurrence(torch.autograd.Function):
         size, rows = weight.shape[1], x.shape[0]
         # Row by row as x: h before each step; then the last states.
         states = first.repeat(rows + batch, 1)
-        candidate, gates = x.new_empty(rows, size), x.new_empty(rows, 3 * size)
-        rz, recurrent = gates[:, : 2 * size], gates[:, 2 * size :]
+        candidate = x[:, 2 * size :].contiguous()
+        # All that the product with h is added to, so that a step is five operations.
+        gates = x + bias
+        gates[:, 2 * size :] = bias[2 * size :]
         transposed = weight.t().contiguous()
         end = 0
-        for old, gate, now_rz, now_n, gate_rz, gate_n, new in zip(
+        for old, gate, gate_rz, new in zip(
             states[:rows].split_with_sizes(counts),
             gates.split_with_sizes(counts),
-            x[:, : 2 * size].split_with_sizes(counts),
-            x[:, 2 * size :].split_with_sizes(counts),
-            rz.split_with_sizes(counts),
-            recurrent.split_with_sizes(counts),
+            gates[:, : 2 * size].split_with_sizes(counts),
             candidate.split_with_sizes(counts),
             strict=True,
         ):
             end += len(old)
-            torch.addmm(bias, old, transposed, out=gate)
-            gate_rz.add_(now_rz).sigmoid_()
-            torch.addcmul(now_n, gate_rz[:, :size], gate_n, out=new).tanh_()
-            torch.lerp(new, old, gate_rz[:, size:], out=states[end : end + len(old)])
+            gate.addmm_(old, transposed)
+            gate_rz.sigmoid_()
+            new.addcmul_(gate[:, :size], gate[:, 2 * size :]).tanh_()
+            torch.lerp(new, old, gate[:, size : 2 * size], out=states[end : end + len(old)])
         ctx.save_for_backward(weight, states[:rows], candidate, gates)
         ctx.counts = counts
         return states[rows:]
@@ -160,22 +159,24 @@ class _Recurrence(torch.autograd.Function):
         """Gradients of the input gates, the first state, the recurrent weight and its bias."""
         weight, before, candidate, gates = ctx.saved_tensors
         size = weight.shape[1]
-        r, z, recurrent = (part.contiguous() for part in gates.split(size, 1))
-        # What multiplies dL/dh to give the gradient before each non-linearity.
+        r, z, recurrent = gates.split(size, 1)
+        # dL/dh times these: the gradients of r and z before the sigmoid, of W_n h + b_n, of x_n.
         to_candidate = (1 - z) * (1 - candidate * candidate)
-        to_z = (before - candidate) * z * (1 - z)
-        to_r = recurrent * r * (1 - r)
+        to_recurrent = to_candidate * r
+        parts = (to_recurrent * recurrent * (1 - r), (before - candidate) * z * (1 - z))
+        found = torch.stack([*parts, to_recurrent, to_candidate], 1)
+        z = z.contiguous()
         grad_h = grads[0].clone(memory_format=torch.contiguous_format)
-        grad_gates, grad_candidate = torch.empty_like(gates), torch.empty_like(candidate)
-        start = before.shape[0]
-        for count in reversed(ctx.counts):
-            start, end = start - count, start
-            grad, gate, new = grad_h[:count], grad_gates[start:end], grad_candidate[start:end]
-            torch.mul(grad, to_candidate[start:end], out=new)
-            torch.mul(new, to_r[start:end], out=gate[:, :size])
-            torch.mul(grad, to_z[start:end], out=gate[:, size : 2 * size])
-            torch.mul(new, r[start:end], out=gate[:, 2 * size :])
-            grad.mul_(z[start:end]).addmm_(gate, weight)
-        grad_x = torch.cat([grad_gates[:, : 2 * size], grad_candidate], 1)
+        for step, gate, kept in zip(
+            reversed(found.split_with_sizes(ctx.counts)),
+            reversed(found.flatten(1)[:, : 3 * size].split_with_sizes(ctx.counts)),
+            reversed(z.split_with_sizes(ctx.counts)),
+            strict=True,
+        ):
+            grad = grad_h[: len(kept)]
+            step.mul_(grad[:, None])
+            grad.mul_(kept).addmm_(gate, weight)
+        grad_x = torch.cat([found[:, :2], found[:, 3:]], 1).flatten(1)
+        grad_gates = found[:, :3].flatten(1)
         grad_first = grad_h.sum(0, keepdim=True)
         return grad_x, grad_first, grad_gates.t() @ before, grad_gates.sum(0), None, None

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.summary import KEPT, PAGE, with_block
+
 from bench.headline import readme_block
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -36,3 +38,8 @@ def test_the_results_are_those_of_the_committed_records() -> None:
     root = Path(__file__).parents[1]
     block = readme_block(root / "results" / "laptop", root / "README.md")
     assert block in README, "bring it up to date with `make report`"
+
+
+def test_the_numbers_about_speed_are_those_of_the_committed_timings() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert with_block(page, json.loads(KEPT.read_text())) == page, "run `make bench`"

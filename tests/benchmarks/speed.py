@@ -1,13 +1,19 @@
-"""Timings for `make bench`: each against a plain reference in the same group, never asserted.
+"""Timings for `make bench`: each beside what it is compared with, never asserted.
 
-What is compared is timed on the same weights and prompts in the same run; `summary.py` makes
-ratios, shares of the measured matrix-product peak and a figure of the JSON that is kept.
+All ways of a cell take turns in every round, so a machine that slows down slows down all of them:
+ratios are medians of the rounds' own ratios. `summary.py` makes the tables and the figure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +21,15 @@ import torch
 from minigrid.minigrid_env import MiniGridEnv
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from agents.language_model.policy import LanguageModelPolicy
-from agents.language_model.precision import product_seconds
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.prompt_batch import PromptBatch, pad_batch
 from agents.miniflan.architecture import MINIFLAN_FOLDER
@@ -28,9 +39,44 @@ from envs import TextEnv, VectorEnv
 from envs.levels import BabyAITextLevel
 
 CPU = torch.device("cpu")
-PROMPTS = 2
+SECONDS = 4.0
+"""What a cell may take; a slow one is still measured in three rounds, the first not counted."""
+MAX_ROUNDS = 9
 PRODUCT = 1024
-ACTIONS = 200
+EPISODES, EPISODE_STEPS = 8, 40
+
+Way = Callable[[], float]
+"""Does the work once and returns the seconds it took."""
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor time, which is wall time on an idle machine as all runs in one thread."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def compare(benchmark, ways: Mapping[str, Way], **described: object) -> None:
+    """Lets the ways take turns; the first is the one the others are divided by."""
+    samples: dict[str, list[float]] = {name: [] for name in ways}
+
+    def take_turns() -> None:
+        for name, way in ways.items():
+            samples[name].append(way())
+
+    started = time.perf_counter()
+    take_turns()
+    rounds = int(np.clip(SECONDS / (time.perf_counter() - started), 2, MAX_ROUNDS))
+    for taken in samples.values():
+        taken.clear()
+    benchmark.pedantic(take_turns, rounds=rounds)
+    first = np.array(next(iter(samples.values())))
+    found = {}
+    for name, taken in samples.items():
+        low, middle, high = np.percentile(taken, [25, 50, 75])
+        ratio = float(np.median(np.array(taken) / first))
+        found[name] = {"seconds": middle, "iqr": high - low, "rounds": rounds, "ratio": ratio}
+    benchmark.extra_info.update(described, ways=found)
 
 
 class StockView(BabyAITextLevel):
@@ -39,41 +85,58 @@ class StockView(BabyAITextLevel):
     gen_obs = MiniGridEnv.gen_obs
 
 
-def play(env, actions: np.ndarray) -> None:
-    env.reset(seed=0)
-    for action in actions.tolist():
-        _, _, ended, cut, _ = env.step(action)
-        if ended or cut:
-            env.reset()
+ENVIRONMENTS = {
+    "stock MiniGrid, no text": StockView,
+    "our view, no text": BabyAITextLevel,
+    "our view and text": TextEnv,
+}
 
 
-@pytest.mark.parametrize("kind", ["stock MiniGrid, no text", "short view, no text", "text"])
-@pytest.mark.benchmark(group=f"{ACTIONS} environment steps, MixedTrainLocal")
-def test_environment(benchmark, kind: str) -> None:
-    actions = np.random.default_rng(0).integers(0, 6, ACTIONS)
-    env = {
-        "stock MiniGrid, no text": StockView,
-        "short view, no text": BabyAITextLevel,
-        "text": TextEnv,
-    }[kind]("MixedTrainLocal")
-    benchmark.extra_info.update(steps=ACTIONS)
-    benchmark.pedantic(play, args=(env, actions), rounds=15, warmup_rounds=2)
+def step_seconds(env) -> float:
+    """Seconds in ``step`` alone; what happens after an episode's end costs the same."""
+    actions = np.random.default_rng(0).integers(0, 6, (EPISODES, EPISODE_STEPS)).tolist()
+    spent = 0.0
+    for seed, taken in enumerate(actions):
+        env.reset(seed=seed)
+        spent += seconds(lambda taken=taken: [env.step(action) for action in taken])
+    return spent
+
+
+def reset_seconds(env) -> float:
+    return seconds(lambda: [env.reset(seed=seed) for seed in range(EPISODES)])
+
+
+@pytest.mark.parametrize("work", ["step", "reset"])
+def test_environment(benchmark, work: str) -> None:
+    play = {"step": step_seconds, "reset": reset_seconds}[work]
+    ways = {name: partial(play, build("MixedTrainLocal")) for name, build in ENVIRONMENTS.items()}
+    count = EPISODES * (EPISODE_STEPS if work == "step" else 1)
+    compare(benchmark, ways, cell="environment", work=work, count=count)
 
 
 @cache
 def model(size: str) -> T5ForConditionalGeneration:
-    dimensions = {
-        "small": {"d_model": 128, "d_kv": 32, "d_ff": 256, "num_layers": 3, "num_heads": 4},
-        "T5-small": {"d_model": 512, "d_kv": 64, "d_ff": 1024, "num_layers": 8, "num_heads": 6},
-    }[size]
+    if size == "MiniFlan":
+        opened = T5ForConditionalGeneration.from_pretrained(MINIFLAN_FOLDER, dtype=torch.float32)
+        return opened.eval()
     torch.manual_seed(0)
-    config = T5Config(vocab_size=2000, decoder_start_token_id=0, **dimensions)
+    config = T5Config(
+        vocab_size=32128,
+        d_model=512,
+        d_kv=64,
+        d_ff=1024,
+        num_layers=8,
+        num_heads=6,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        decoder_start_token_id=0,
+    )
     return T5ForConditionalGeneration(config).eval()
 
 
-def prompts(length: int) -> PromptBatch:
+def prompts(count: int, length: int) -> PromptBatch:
     """Real prompts, cut or continued with themselves to one length."""
-    envs = VectorEnv(TextEnv, PROMPTS, seed=0)
+    envs = VectorEnv(TextEnv, count, seed=0)
     texts = [observation.prompt() for observation in envs.observations]
     tokenizer = PreTrainedTokenizerFast.from_pretrained(MINIFLAN_FOLDER)
     tokens = tokenizer(texts, add_special_tokens=False)["input_ids"]
@@ -104,65 +167,146 @@ def reference_scores(t5, batch: PromptBatch, actions: list[list[int]]) -> Tensor
     return scores.log_softmax(1)
 
 
-# Actions and tokens in a prompt; the plain way only in 32-bit numbers, where it was measured.
+PROMPTS = {"MiniFlan": 8, "T5-small": 2}
 GRID = [(6, 100), (6, 200), (6, 400), (12, 200), (24, 200)]
-WAYS = [("prefix tree", "float32", cell) for cell in GRID]
-WAYS += [("one row per action", "float32", cell) for cell in GRID]
-WAYS += [("prefix tree", "bfloat16", (6, 200))]
+"""Actions and tokens in a prompt; 16-bit numbers in the second cell only."""
 
 
-@pytest.mark.parametrize(("way", "precision", "cell"), WAYS)
+@pytest.mark.parametrize(("n_actions", "length"), GRID)
 @pytest.mark.parametrize("work", ["score", "update"])
-@pytest.mark.parametrize("size", ["small", "T5-small"])
-def test_language_model(benchmark, size: str, work: str, way: str, precision, cell) -> None:
-    n_actions, length = cell
-    benchmark.group = f"{work} {PROMPTS} prompts: {size}, {n_actions} actions, {length} tokens"
-    t5, actions, batch = model(size), candidates(n_actions), prompts(length)
-    policy = LanguageModelPolicy(t5, n_actions=n_actions, value_hidden=64, precision=precision)
+@pytest.mark.parametrize("size", PROMPTS)
+def test_language_model(benchmark, size: str, work: str, n_actions: int, length: int) -> None:
+    t5, actions, batch = model(size), candidates(n_actions), prompts(PROMPTS[size], length)
     tree = build_prefix_tree(actions, 0)
-    scores: dict[str, Callable[[], Tensor]] = {
-        "prefix tree": lambda: policy(batch, tree)[0],
-        "one row per action": lambda: reference_scores(t5, batch, actions),
-    }
+    # The plain way costs the same for each prompt, so one of them is enough.
+    one = PromptBatch(batch.ids[:1], batch.mask[:1], length)
+    short, exact = (
+        LanguageModelPolicy(t5, n_actions=n_actions, value_hidden=64, precision=precision)
+        for precision in ("bfloat16", "float32")
+    )
 
-    def run() -> Tensor:
+    def run(scores: Callable[[], Tensor]) -> Tensor:
         with torch.set_grad_enabled(work == "update"):
-            found = scores[way]()
+            found = scores()
         if work == "update":
-            policy.zero_grad()
+            t5.zero_grad()
             found[:, 0].sum().backward()
         return found.detach()
 
+    def per_prompt(scores: Callable[[], Tensor], count: int) -> float:
+        return seconds(lambda: run(scores)) / count
+
+    tree_scores, plain_scores = (
+        lambda: exact(batch, tree)[0],
+        lambda: reference_scores(t5, one, actions),
+    )
     with FlopCounterMode(display=False) as counted:
-        found = run()
-    if (way, precision) == ("prefix tree", "float32") and length < 400:
-        with torch.no_grad():
-            expected = reference_scores(t5, batch, actions)
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-    benchmark.extra_info.update(
+        found = run(tree_scores)
+    if work == "score":
+        torch.testing.assert_close(found[:1], run(plain_scores), atol=1e-4, rtol=1e-4)
+    square = torch.ones(PRODUCT, PRODUCT)
+    ways = {
+        "prefix tree": partial(per_prompt, tree_scores, len(batch.ids)),
+        "one row per action": partial(per_prompt, plain_scores, 1),
+        "matrix product": lambda: min(seconds(lambda: square @ square) for _ in range(4)),
+    }
+    if (n_actions, length) == (6, 200):
+        ways["prefix tree, bfloat16"] = partial(
+            per_prompt, lambda: short(batch, tree)[0], len(batch.ids)
+        )
+    compare(
+        benchmark,
+        ways,
+        cell="language model",
         size=size,
         work=work,
-        way=way,
-        precision=precision,
         actions=n_actions,
         tokens=length,
-        prompts=PROMPTS,
-        flop=counted.get_total_flops(),
-        # Measured beside what it is compared with: a shared machine's speed changes by the minute.
-        peak_flops=2 * PRODUCT**3 / product_seconds(torch.float32, CPU, PRODUCT),
+        flop=counted.get_total_flops() / len(batch.ids),
+        product_flop=2 * PRODUCT**3,
     )
-    benchmark.pedantic(run, rounds=1 if way == "one row per action" else 3)
 
 
-@pytest.mark.parametrize("history", [1, 3])
-@pytest.mark.parametrize("agent", ["gflan-t5", "drrn", "symbolic-ppo"])
-@pytest.mark.benchmark(group="one round of learning on one core, laptop profile's options")
+@pytest.mark.parametrize("work", ["score", "update"])
+def test_shared_beginning(benchmark, work: str) -> None:
+    """A causal model that reads what all prompts begin with once, or in every prompt."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=4096,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    policy = LanguageModelPolicy(LlamaForCausalLM(config).eval(), n_actions=6, value_hidden=64)
+    tree, batch = build_prefix_tree(candidates(6), 0), prompts(4, 200)
+
+    def run(read: PromptBatch) -> None:
+        with torch.set_grad_enabled(work == "update"):
+            scores = policy(read, tree)[0]
+        if work == "update":
+            policy.zero_grad()
+            scores[:, 0].sum().backward()
+
+    ways = {
+        "read once": lambda: seconds(lambda: run(batch)),
+        "read in every prompt": lambda: seconds(lambda: run(replace(batch, shared=0))),
+    }
+    compare(benchmark, ways, cell="shared beginning", work=work, shared=batch.shared, tokens=200)
+
+
+@pytest.mark.parametrize(
+    ("agent", "history"), [("gflan-t5", 1), ("gflan-t5", 3), ("drrn", 1), ("symbolic-ppo", 1)]
+)
 def test_round(benchmark, agent: str, history: int) -> None:
+    """A round of learning with the laptop profile's options, one thread."""
     profile = load_profile("laptop", [f"environment.history={history}"], (agent,))
     (config,) = profile.runs([0])
     learner = build_agent(config)
     envs = VectorEnv(config.environment.build, config.train.n_envs, seed=0)
-    learner.update(envs)
-    steps = envs.steps
-    benchmark.extra_info.update(agent=agent, history=history, steps=steps)
-    benchmark.pedantic(learner.update, args=(envs,), rounds=2)
+
+    def run() -> float:
+        before = envs.steps
+        return seconds(lambda: learner.update(envs)) / (envs.steps - before)
+
+    compare(benchmark, {agent: run}, cell="round", agent=agent, history=history)
+
+
+TRAIN = (
+    "train",
+    "--no-test",
+    "--agent",
+    "gflan-t5",
+    "--set",
+    "train.steps=2",
+    "--set",
+    "train.n_envs=1",
+)
+TRAIN += ("--set", "agent.rollout_length=2", "--set", "agent.batch_size=2")
+COMMANDS = {
+    "glam --help": ("--help",),
+    "glam agents": ("agents",),
+    "glam splits": ("splits",),
+    "glam train, two steps and one update": TRAIN,
+}
+
+
+def processor_seconds(command: list[str]) -> float:
+    """User and system time of a process: what it would take alone on the machine."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_start_up(benchmark, command: str, tmp_path: Path) -> None:
+    started = [sys.executable, "-m", "bench", *COMMANDS[command]]
+    runs = iter(range(100))
+
+    def run() -> float:
+        out = ["--out", str(tmp_path / str(next(runs)))] if "train" in started else []
+        return processor_seconds([*started, *out])
+
+    compare(benchmark, {command: run}, cell="start-up", command=command)

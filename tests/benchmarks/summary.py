@@ -1,118 +1,216 @@
-"""Ratios, shares of the peak and the figure, from the timings that `make bench` keeps as JSON.
+"""Tables, the figure and the block of docs/performance.md, from what `make bench` measured.
 
-Usage: python tests/benchmarks/summary.py results/speed/benchmark.json
+Usage: python tests/benchmarks/summary.py measured.json
+
+The timings are kept as results/speed/benchmark.json; everything else is made of that file.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from bench import atomic
 from bench.figure_style import COLUMN_WIDTH, figure_style, render
 
-TREE, ROWS = "prefix tree", "one row per action"
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "results" / "speed" / "benchmark.json"
+PAGE = ROOT / "docs" / "performance.md"
+BEGIN, END = "<!-- measured: made by `make bench`, do not edit -->", "<!-- end of measured -->"
+
+TREE, SHORT, ROWS = "prefix tree", "prefix tree, bfloat16", "one row per action"
+PRODUCT = "matrix product"
 _COLOURS = {TREE: "#0072B2", ROWS: "#D55E00"}
-_MARKERS = {"small": "o", "T5-small": "s"}
+_MARKERS = {"MiniFlan": "o", "T5-small": "s"}
 
 Row = dict[str, Any]
 
 
-def model_rows(benchmarks: list[Row]) -> list[Row]:
-    """Timings of the language models, with seconds a prompt and the share of the peak."""
+def compact(measured: dict[str, Any]) -> dict[str, Any]:
+    """The machine, and of every cell what it is, medians, quartile ranges, rounds and ratios."""
+    machine = measured["machine_info"]
+    cpu = machine["cpu"]
+    return {
+        "date": measured["datetime"][:10],
+        "machine": {
+            "processor": cpu.get("brand_raw", machine["processor"]),
+            "cores": cpu.get("count"),
+            "system": f"{machine['system']} {machine['machine']}",
+            "python": machine["python_version"],
+        },
+        "threads": 1,
+        "cells": [each["extra_info"] for each in measured["benchmarks"]],
+    }
+
+
+def milliseconds(way: Row, scale: float = 1e3) -> str:
+    """The median and, behind it, the range of the middle half."""
+    return f"{scale * way['seconds']:.3g} ({scale * way['iqr']:.2g})"
+
+
+def table(titles: str, rows: list[list[str]]) -> list[str]:
+    """A Markdown table; the first column is words."""
+    columns = titles.split(" | ")
+    ruler = ["---"] + ["---:"] * (len(columns) - 1)
+    return [f"| {' | '.join(line)} |" for line in (columns, ruler, *rows)]
+
+
+def language_model_table(cells: list[Row]) -> list[str]:
+    """A line for each cell: ours, the plain way, their ratio, the share of the peak."""
     rows = []
-    for each in benchmarks:
-        info = each["extra_info"]
-        if "work" in info:
-            seconds = each["stats"]["median"]
-            share = info["flop"] / seconds / info["peak_flops"]
-            rows.append({**info, "seconds": seconds / info["prompts"], "share": share})
-    return rows
+    for cell in cells:
+        ways = cell["ways"]
+        # Ours over the product, both of the same round: the share of the product's rate.
+        product = cell["flop"] / cell["product_flop"]
+        for way in (TREE, SHORT):
+            if way in ways:
+                ratio = ways[ROWS]["ratio"] / ways[way]["ratio"]
+                share = product * ways[PRODUCT]["ratio"] / ways[way]["ratio"]
+                rows.append(
+                    [
+                        f"{cell['size']}, {cell['work']}{way.removeprefix(TREE)}",
+                        *(str(cell["actions"]), str(cell["tokens"])),
+                        *(milliseconds(ways[way]), milliseconds(ways[ROWS])),
+                        *(f"{ratio:.1f}", f"{share:.0%}"),
+                    ]
+                )
+    titles = "what | actions | tokens | ours | one row per action | ratio | share of the peak"
+    return table(titles, rows)
 
 
-def language_model_table(rows: list[Row]) -> list[str]:
-    """One line for each cell: the tree, the plain way, their ratio, the share of the peak."""
-    lines = [
-        "| model | work | actions | tokens | numbers | prefix tree, ms/prompt | "
-        "one row per action, ms/prompt | ratio | share of the fp32 peak |",
-        "|---|---|---:|---:|---|---:|---:|---:|---:|",
+def flatness(cells: list[Row]) -> list[str]:
+    """What 24 actions cost in 6 actions' time, by model and kind of work."""
+    seconds = {
+        (c["size"], c["work"], c["actions"]): c["ways"][TREE]["seconds"]
+        for c in cells
+        if c["tokens"] == 200
+    }
+    ratios = [
+        f"{size} {work} {seconds[size, work, 24] / seconds[size, work, 6]:.2f}"
+        for size, work, actions in seconds
+        if actions == 24 and (size, work, 6) in seconds
     ]
-    for row in (row for row in rows if row["way"] == TREE):
-        cell = {key: row[key] for key in ("size", "work", "actions", "tokens")}
-        plain = next((r for r in rows if r["way"] == ROWS and cell.items() <= r.items()), None)
-        against = ["n/a", "n/a"]  # an interrupted run keeps what it has
-        if plain is not None:
-            against = [
-                f"{1e3 * plain['seconds']:.1f}",
-                f"{plain['seconds'] / row['seconds']:.1f}",
-            ]
-        lines.append(
-            f"| {row['size']} | {row['work']} | {row['actions']} | {row['tokens']} "
-            f"| {row['precision']} | {1e3 * row['seconds']:.1f} "
-            f"| {' | '.join(against)} | {row['share']:.0%} |"
-        )
-    return lines
+    return [f"24 actions take, in 6 actions' time (aim 1.15): {', '.join(ratios)}."]
 
 
-def other_table(benchmarks: list[Row]) -> list[str]:
-    """Steps a second of the environment and of whole rounds of learning."""
-    lines = ["| what | env steps/s |", "|---|---:|"]
-    for each in benchmarks:
-        info, seconds = each["extra_info"], each["stats"]["median"]
-        if "steps" in info:
-            name = (
-                each["param"]
-                if "agent" not in info
-                else (f"{info['agent']}, history {info['history']}, learning included")
+def environment_table(cells: list[Row]) -> list[str]:
+    """Steps and resets a second, and the time of each in that of stock MiniGrid."""
+    rows = [
+        [
+            *(f"{cell['work']}, {name}", milliseconds(way, 1e3 / cell["count"])),
+            *(f"{cell['count'] / way['seconds']:,.0f}", f"{way['ratio']:.2f}"),
+        ]
+        for cell in cells
+        for name, way in cell["ways"].items()
+    ]
+    return table("environment | ms | a second | time in stock MiniGrid's", rows)
+
+
+def round_table(cells: list[Row]) -> list[str]:
+    """Environment steps a second of each agent, learning included."""
+    rows = []
+    for cell in cells:
+        (way,) = cell["ways"].values()
+        rate = 1 / way["seconds"]
+        rows.append([f"{cell['agent']}, history {cell['history']}", f"{rate:,.0f}"])
+        rows[-1] += [f"{2 * rate:,.0f}", milliseconds(way)]
+    return table("agent | steps/s, one run | two runs side by side, at best | ms a step", rows)
+
+
+def other_table(cells: list[Row]) -> list[str]:
+    """Start-up, and what reading a shared beginning once is worth."""
+    rows = []
+    for cell in cells:
+        if cell["cell"] == "start-up":
+            (way,) = cell["ways"].values()
+            rows.append([f"`{cell['command']}`, processor time", f"{way['seconds']:.2f} s"])
+        elif cell["cell"] == "shared beginning":
+            ratio = cell["ways"]["read in every prompt"]["ratio"]
+            what = (
+                f"causal model, {cell['work']}, {cell['shared']} of {cell['tokens']} tokens shared"
             )
-            lines.append(f"| {name} | {info['steps'] / seconds:,.0f} |")
-    return lines
+            rows.append([f"{what}: gain of reading them once", f"{ratio:.2f} ×"])
+    return table("what | median", rows)
 
 
-def cost_figure(rows: list[Row]) -> Figure:
-    """Cost of a prompt against the number of actions and against its length."""
+def cost_figure(cells: list[Row]) -> Figure:
+    """Cost of scoring a prompt against the number of actions and against its length."""
     figure = Figure(figsize=(2 * COLUMN_WIDTH, 2.4), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, x, fixed in zip(
         panels, ("actions", "tokens"), (("tokens", 200), ("actions", 6)), strict=True
     ):
-        for (size, marker), (way, colour) in (
-            (a, b) for a in _MARKERS.items() for b in _COLOURS.items()
-        ):
-            picked = sorted(
-                (row[x], 1e3 * row["seconds"])
-                for row in rows
-                if (row["size"], row["way"], row["work"]) == (size, way, "score")
-                and row["precision"] == "float32"
-                and row[fixed[0]] == fixed[1]
-            )
-            axes.plot(
-                *zip(*picked, strict=True), color=colour, marker=marker, label=f"{size}, {way}"
-            )
+        for size, marker in _MARKERS.items():
+            for way, colour in _COLOURS.items():
+                picked = sorted(
+                    (cell[x], 1e3 * cell["ways"][way]["seconds"])
+                    for cell in cells
+                    if (cell["size"], cell["work"], cell[fixed[0]]) == (size, "score", fixed[1])
+                )
+                axes.plot(
+                    [place for place, _ in picked],
+                    [cost for _, cost in picked],
+                    color=colour,
+                    marker=marker,
+                    label=f"{size}, {way}",
+                )
         axes.set_yscale("log")
         axes.set_xlabel({"actions": "actions (200 tokens)", "tokens": "tokens (6 actions)"}[x])
-        axes.set_xticks(sorted({row[x] for row in rows}))
+        axes.set_xticks(sorted({cell[x] for cell in cells}))
     panels[0].set_ylabel("scoring a prompt, ms")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
-def main(path: Path) -> None:
-    """Prints the tables and writes them and the figure beside the JSON."""
-    kept = json.loads(path.read_text())
-    machine = kept["machine_info"]["cpu"]["brand_raw"]
-    rows = model_rows(kept["benchmarks"])
-    tables = [f"{machine}, one thread, {kept['datetime'][:10]}.", ""]
-    tables += [*language_model_table(rows), "", *other_table(kept["benchmarks"])]
-    text = "\n".join(tables) + "\n"
-    print(text)
-    path.with_name("speed.md").write_text(text)
+def of_kind(kept: dict[str, Any], kind: str) -> list[Row]:
+    """The cells of one kind; an interrupted run lacks some."""
+    return [cell for cell in kept["cells"] if cell["cell"] == kind]
+
+
+def block(kept: dict[str, Any]) -> str:
+    """The marked block of docs/performance.md."""
+    machine, scored = kept["machine"], of_kind(kept, "language model")
+    intro = (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python "
+        f"{machine['python']}, one thread, {kept['date']}. Medians of processor time, in brackets "
+        "the range of the middle half; ratios are medians of the ratios within a round. Times of "
+        "the language models are ms a prompt, forward alone (score) or with the backward pass "
+        "(update); one row per action is the plain way, in 32-bit numbers."
+    )
+    parts = [
+        [intro],
+        language_model_table(scored),
+        flatness(scored),
+        environment_table(of_kind(kept, "environment")),
+        round_table(of_kind(kept, "round")),
+        other_table(of_kind(kept, "shared beginning") + of_kind(kept, "start-up")),
+        ["![Cost of scoring](../results/speed/cost.png)"],
+    ]
+    return "\n\n".join([BEGIN, *("\n".join(lines) for lines in parts), END])
+
+
+def with_block(page: str, kept: dict[str, Any]) -> str:
+    """The page with the current block between its marks."""
+    pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
+    return re.sub(pattern, lambda _: block(kept), page, flags=re.DOTALL)
+
+
+def main(measured: Path) -> None:
+    """Prints the tables; writes the JSON, the figure and the page's block."""
+    kept = compact(json.loads(measured.read_text()))
+    print(block(kept))
+    KEPT.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(KEPT, json.dumps(kept, indent=1) + "\n")
+    atomic.write_text(PAGE, with_block(PAGE.read_text(encoding="utf-8"), kept))
     with figure_style():
-        for ending, content in render(cost_figure(rows)).items():
-            path.with_name(f"cost.{ending}").write_bytes(content)
+        for ending, content in render(cost_figure(of_kind(kept, "language model"))).items():
+            if ending != "pdf":
+                KEPT.with_name(f"cost.{ending}").write_bytes(content)
 
 
 if __name__ == "__main__":
