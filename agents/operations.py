@@ -17,9 +17,9 @@ class OperationCounter(TorchDispatchMode):
 
     def __init__(self) -> None:
         """Counts from nothing."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.launches = 0
-        self._flops = FlopCounterMode(display=False)
+        self._flops: Any = FlopCounterMode(display=False)
 
     @property
     def flops(self) -> float:
@@ -28,11 +28,11 @@ class OperationCounter(TorchDispatchMode):
 
     def __enter__(self) -> OperationCounter:
         self._flops.__enter__()
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
         self._flops.__exit__(*error)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

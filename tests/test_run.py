@@ -153,6 +153,7 @@ def test_manifest_says_where_the_results_come_from(finished):
         "machine",
         "processes",
         "model",
+        "weight_files_sha256",
         "learns",
         "steps",
         "seeds",
