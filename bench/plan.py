@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -34,7 +35,7 @@ class AgentPlan:
         test_steps: Environment steps of all test episodes, if they are as long as Random's.
         tokens: Prompt tokens and tokens of the actions' tree read in rollouts, updates and tests;
             empty for agents that are no language models.
-        flops: FLOPs in rollouts, updates and tests.
+        flops: FLOPs of a language model in rollouts, updates and tests.
         launches: Operations handed to the device in all of them.
         environment_seconds: Share of the environments, on this machine.
         seconds: Of training and of tests on this machine.
@@ -45,7 +46,8 @@ class AgentPlan:
         memory: Bytes by part on a device at the profile's options; what the agent saves at the
             end of training where it is no language model.
         precision: Numbers it computes in.
-        gpu_seconds: By GPU and precision; None where the GPU lacks it.
+        gpu_seconds: By GPU and precision; None where the GPU lacks it, and of agents that are no
+            language models.
         notes: Where numbers come from.
     """
 
@@ -97,6 +99,7 @@ def plan_profile(profile: Profile, seconds: float = _TRIAL_SECONDS) -> list[Agen
         here = replace(config, device=device_here(config.device))
         play = play or play_at_random(here)
         plans.append(_plan(here, len(profile.seeds), play, seconds))
+        gc.collect()  # shallow models of a large width are gigabytes, and refer to each other
     return plans
 
 
@@ -181,8 +184,6 @@ def _try(plan: AgentPlan, config: RunConfig, seconds: float, *, learns: bool) ->
         plan.steps = plan.updates * trial.steps_per_update
         plan.seconds["training"] = plan.steps * trial.seconds_per_step
         if not plan.parameters:
-            plan.flops["training"] = plan.steps * trial.flops_per_step
-            plan.launches += plan.steps * trial.launches_per_step
             saved = trial.checkpoint_bytes + round(trial.growth_per_step * plan.steps)
             plan.memory["float32"] = {"saved": saved}
     tested = try_testing(agent, config, seconds / 2)
@@ -197,5 +198,7 @@ def _shuffled(lengths: Sequence[int], size: int) -> list[list[int]]:
 
 
 def _on_gpu(plan: AgentPlan, gpu: Gpu, precision: str) -> float | None:
+    if plan.parameters is None:
+        return None
     seconds = gpu.seconds(sum(plan.flops.values()), plan.launches, precision)
     return None if seconds is None else seconds + plan.environment_seconds

@@ -119,12 +119,12 @@ def _hours_table(plans: Sequence[AgentPlan]) -> Table:
         total["here"] += plan.hours * 3600 * plan.runs
         for name, by_precision in plan.gpu_seconds.items():
             exact, fast = by_precision["float32"], by_precision["bfloat16"]
-            alike = plan.parameters is None
-            cells.append(_hours(exact) if alike else f"{_hours(exact)} / {_hours(fast)}")
+            known = plan.parameters is not None
+            cells.append(f"{_hours(exact)} / {_hours(fast)}" if known else "—")
             total[name] += (exact or 0.0) * plan.runs
         table.add_row(plan.agent, *cells)
     table.add_section()
-    table.add_row("all seeds, float32", *map(_hours, total.values()))
+    table.add_row("all seeds, in float32", *map(_hours, total.values()))
     return table
 
 

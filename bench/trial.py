@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -24,16 +23,12 @@ class TrainingTrial:
     Attributes:
         steps_per_update: Environment steps, all environments together.
         seconds_per_step: Mean over the updates after the first.
-        flops_per_step: FLOPs of matrix products and convolutions; 0 without PyTorch.
-        launches_per_step: Operations of PyTorch.
         checkpoint_bytes: Size of what the agent saves after the trial.
         growth_per_step: Bytes by which that grew with a step, such as a replay's.
     """
 
     steps_per_update: int
     seconds_per_step: float
-    flops_per_step: float
-    launches_per_step: float
     checkpoint_bytes: int
     growth_per_step: float
 
@@ -61,27 +56,27 @@ def try_training(agent: Agent, config: RunConfig, seconds: float) -> TrainingTri
     Args:
         agent: The agent as it was built.
         config: The run.
-        seconds: Time after which no further update begins; two are made in any case.
+        seconds: Time after which no further update begins. If the first takes that long it is the
+            only one, else it is not counted: it pays for what is set up once.
     """
     envs = VectorEnv(config.environment.build, config.train.n_envs, config.seed)
     try:
         with speaking_for(f"agent {config.agent!r}, trying it"):
-            agent.update(envs)  # the first one pays for what is set up once
+            size, first_steps, started = _saved_bytes(agent), 0, time.perf_counter()
+            agent.update(envs)
             steps_per_update = envs.steps
-            size, first_steps, started = _saved_bytes(agent), envs.steps, time.perf_counter()
+            if time.perf_counter() - started < seconds:
+                size, first_steps, started = _saved_bytes(agent), envs.steps, time.perf_counter()
             while time.perf_counter() - started < seconds or envs.steps == first_steps:
                 agent.update(envs)
                 envs.pop_episodes()
             elapsed, steps = time.perf_counter() - started, envs.steps - first_steps
             grown = _saved_bytes(agent)
-            flops, launches = _counted_update(agent, envs)
     finally:
         envs.close()
     return TrainingTrial(
         steps_per_update=steps_per_update,
         seconds_per_step=elapsed / steps,
-        flops_per_step=flops / steps_per_update,
-        launches_per_step=launches / steps_per_update,
         checkpoint_bytes=grown,
         growth_per_step=(grown - size) / steps,
     )
@@ -115,14 +110,3 @@ def _saved_bytes(agent: Agent) -> int:
     with tempfile.TemporaryDirectory() as folder:
         agent.save(Path(folder))
         return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
-
-
-def _counted_update(agent: Agent, envs: VectorEnv) -> tuple[float, float]:
-    if "torch" not in sys.modules:
-        agent.update(envs)
-        return 0.0, 0.0
-    from agents.operations import OperationCounter
-
-    with OperationCounter() as counter:
-        agent.update(envs)
-    return counter.flops, float(counter.launches)

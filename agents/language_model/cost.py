@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from agents.language_model.shallow import VOCABULARY, Pass, ShallowPolicy, Size
 _LENGTHS = (16, 32, 64)  # FLOPs are a polynomial of the second degree in a prompt's length
 _TIMED_TOKENS = 256
 _NUMBER = 4  # bytes
+_KEPT_MODELS = 4  # one for each size that is compared with the least
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class LanguageModelCost:
         self.options, self.n_actions, self.learns = options, n_actions, learns
         torch.set_num_threads(1)  # what is counted is small
         self.architecture = find_architecture(options.model)
-        self._shallow = cache(self._build_shallow)
+        self._shallow = lru_cache(_KEPT_MODELS)(self._build_shallow)
 
     @property
     def weights_here(self) -> bool:

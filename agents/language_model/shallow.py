@@ -137,8 +137,8 @@ class ShallowPolicy:
             log_policy, values = self.policy(batch, tree)
             total = log_policy.sum() + values.sum()
         if learning:
-            self.policy.zero_grad(set_to_none=True)
             total.backward()
+            self.policy.zero_grad(set_to_none=True)
         total.item()  # waits for a GPU
 
     def _batch(self, rows: int, length: int) -> PromptBatch:
