@@ -137,7 +137,7 @@ def is_submitted(run: RunDirectory) -> bool:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a run's job is kept: nothing in it but what submitit's own process reads is a pickle.
+    """Where a run's job is kept; only what submitit's own process reads there is pickled data.
 
     Attributes:
         folder: submitit's folder.

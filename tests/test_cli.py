@@ -24,6 +24,7 @@ COMMANDS = (
     "doctor",
     "pretrain",
     "tune",
+    "plan",
     "play",
     "watch",
 )
