@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli_options import DEVICE, PROFILE, SET, options
+from bench.cli_options import DEVICE, PROFILE, SET, options, with_device
 
 
 @click.command()
@@ -53,7 +53,7 @@ def plan(
     from bench.plan_text import print_plan, write_plan
     from bench.profile import load_profile
 
-    pairs = (*overrides, *([f"device={device}"] if device else []))
+    pairs = with_device(overrides, device)
     loaded = load_profile(profile, pairs, agents)
     plans = plan_profile(loaded, seconds)
     if as_json:
