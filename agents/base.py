@@ -52,6 +52,8 @@ class AgentContext:
         processes: Number of processes that train the run together; more than one only for an
             agent that is ``data_parallel``.
         process: This process's number among them, from 0.
+        training_steps: Environment steps of the whole run, all environments together; None where
+            nobody knows.
     """
 
     n_envs: int = 1
@@ -61,6 +63,7 @@ class AgentContext:
     history: int = 3
     processes: int = 1
     process: int = 0
+    training_steps: int | None = None
 
 
 @dataclass(frozen=True)

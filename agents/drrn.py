@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
 from agents.replay import Replay, TransitionBatch
+from agents.schedule import Decay, decayed
 from agents.text_encoder import TOKEN_DTYPE, TextEncoder, TokenBatch, pack
 from agents.tokenizer import train_tokenizer
 from agents.training_state import load_optimizer, save_optimizer
@@ -34,6 +35,7 @@ class DRRNConfig:
         embedding_size: Size of a token's embedding.
         hidden_size: Size of both GRUs' states and of the hidden layer.
         learning_rate: Adam's step size.
+        learning_rate_decay: ``"none"``, or ``"linear"``: to 0 at the end of training.
         gamma: Discount.
         batch_size: Transitions in a gradient step.
         replay_capacity: Transitions kept; memory is taken as they come.
@@ -53,6 +55,7 @@ class DRRNConfig:
     embedding_size: int = 128
     hidden_size: int = 128
     learning_rate: float = 1e-4
+    learning_rate_decay: Decay = "none"
     gamma: float = 0.9
     batch_size: int = 64
     replay_capacity: int = 5_000_000
@@ -167,10 +170,13 @@ class DRRNAgent(Agent):
             Means over the round of loss, gradient norm (0 without a gradient step), Q and policy
             entropy in nats; numbers of gradient steps and of transitions in the replay.
         """
+        config = self.config
+        rate = decayed(config.learning_rate, config.learning_rate_decay, envs.steps, self.context)
+        self.optimizer.param_groups[0]["lr"] = rate
         phrases = envs.observations[0].action_phrases
         texts = [self.encode(observation) for observation in envs.observations]
         losses, norms, means, entropies = [], [], [], []
-        for _ in range(self.config.rollout_length):
+        for _ in range(config.rollout_length):
             values = self._values(texts, phrases)
             policy = torch.softmax(values / self.config.temperature, 1)
             actions = sample_actions(policy.cpu().numpy(), envs.observations)

@@ -19,6 +19,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
+from agents.schedule import Decay, decayed
 from agents.symbolic_env import SymbolicVecEnv, encode
 from agents.symbolic_network import FiLMExtractor, Pooling
 from agents.training_state import load_optimizer, save_optimizer
@@ -37,6 +38,7 @@ class SymbolicPPOConfig:
             view is halved twice before the mission comes in (BabyAI 1.0); ``"none"``: no pooling.
         head_size: Width of the hidden layer of actor and critic.
         learning_rate: Adam's step size.
+        learning_rate_decay: ``"none"``, or ``"linear"``: to 0 at the end of training.
         adam_eps: Adam's ε.
         rollout_length: Steps in each environment between updates.
         epochs: Passes over a rollout.
@@ -58,6 +60,7 @@ class SymbolicPPOConfig:
     pooling: Pooling = "end"
     head_size: int = 64
     learning_rate: float = 1e-4
+    learning_rate_decay: Decay = "none"
     adam_eps: float = 1e-5
     rollout_length: int = 40
     epochs: int = 4
@@ -163,9 +166,12 @@ class SymbolicPPOAgent(Agent):
         # With these set, learn() neither resets the environments nor needs them in a checkpoint.
         self.ppo._last_obs = self._env.reset()
         self.ppo._last_episode_starts = np.zeros(envs.n_envs, np.bool_)
+        config = self.config
+        rate = decayed(config.learning_rate, config.learning_rate_decay, envs.steps, self.context)
+        self.ppo.lr_schedule = lambda _: rate  # SB3 sees one round at a time, not the run
         with self._own_randomness():
             self.ppo.learn(
-                self.config.rollout_length * envs.n_envs,
+                config.rollout_length * envs.n_envs,
                 log_interval=None,  # type: ignore[arg-type]  # SB3: no dump, values stay readable
                 reset_num_timesteps=False,
             )

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from agents.base import Agent, AgentContext, AgentError, speaking_for
+from agents.memory import keep_freed_memory
 from agents.registry import find, is_file
 from bench.config import ConfigError, RunConfig, config_hash, validated
 from bench.parsing import name_problem
@@ -48,6 +49,7 @@ def build_agent(config: RunConfig, processes: Processes = ALONE) -> Agent:
         )
     options: Any = validated(agent_class.Config, config.agent_options, f"agents.{config.agent}")
     check_device(config.device)
+    keep_freed_memory()
     if "torch" in sys.modules:  # an agent without it should not wait for its import
         sys.modules["torch"].set_num_threads(config.threads)
     context = AgentContext(
@@ -58,6 +60,7 @@ def build_agent(config: RunConfig, processes: Processes = ALONE) -> Agent:
         history=config.environment.history,
         processes=processes.count,
         process=processes.index,
+        training_steps=config.train.steps,
     )
     with speaking_for(f"agent {config.agent!r}, building it"):
         return agent_class(options, context)

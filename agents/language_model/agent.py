@@ -24,6 +24,7 @@ from agents.language_model.precision import choose_precision
 from agents.language_model.prefix_tree import PrefixTree, build_prefix_tree
 from agents.language_model.prompt_batch import length_batches, pad_batch
 from agents.ppo import Rollout, collect_rollout, generalized_advantages, ppo_loss
+from agents.schedule import decayed
 from agents.training_state import load_optimizer, save_optimizer
 from envs.observation import Observation
 from envs.vector import VectorEnv
@@ -132,6 +133,8 @@ class LanguageModelAgent(Agent):
             Losses, entropy, approximate KL, clipped fraction, gradient norm, explained variance.
         """
         config = self.config
+        rate = decayed(config.learning_rate, config.learning_rate_decay, envs.steps, self.context)
+        self.optimizer.param_groups[0]["lr"] = rate
         self._prompt_tokens.clear()
         rollout = collect_rollout(
             envs,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from agents.language_model.policy import PolicyHead, Scoring
 from agents.language_model.precision import Precision
+from agents.schedule import Decay
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class LanguageModelConfig:
         scoring: ``"log_probabilities"`` (the paper) or ``"logits"`` (the public code's sum).
         value_hidden: Width of the value head's (and action heads') hidden layers.
         learning_rate: Adam's step size.
+        learning_rate_decay: ``"none"``, or ``"linear"``: to 0 at the end of training.
         adam_beta1: Adam's first decay.
         adam_beta2: Adam's second decay.
         adam_eps: Adam's ε.
@@ -56,6 +58,7 @@ class LanguageModelConfig:
     scoring: Scoring = "log_probabilities"
     value_hidden: int = 1024
     learning_rate: float = 1e-6
+    learning_rate_decay: Decay = "none"
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
     adam_eps: float = 1e-5

@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from transformers.activations import NewGELUActivation
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from agents.language_model.prefix_tree import PrefixTree
@@ -91,11 +93,17 @@ def _attended(
 def _fed_forward(layer: Any, hidden: Tensor) -> Tensor:
     dense, read = layer.DenseReluDense, _normed(layer.layer_norm, hidden)
     if hasattr(dense, "wi_0"):  # gated, as Flan-T5's
-        inner = dense.act(dense.wi_0(read)) * dense.wi_1(read)
+        inner = _activated(dense.act, dense.wi_0(read)) * dense.wi_1(read)
     else:
-        inner = dense.act(dense.wi(read))
+        inner = _activated(dense.act, dense.wi(read))
     fed: Tensor = hidden + dense.wo(inner)
     return fed
+
+
+def _activated(function: Callable[[Tensor], Tensor], inner: Tensor) -> Tensor:
+    if isinstance(function, NewGELUActivation):  # the library's takes eight passes over memory
+        return functional.gelu(inner, approximate="tanh")
+    return function(inner)
 
 
 def _normed(norm: Any, hidden: Tensor) -> Tensor:

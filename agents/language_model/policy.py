@@ -94,8 +94,7 @@ class LanguageModelPolicy(nn.Module):
         if getattr(self.model.config, "scale_decoder_outputs", False):
             hidden = hidden * self.model.config.d_model**-0.5
         logits = self.model.get_output_embeddings()(hidden)
-        token_scores = logits[:, tree.node, tree.target]
         if self.scoring == "log_probabilities":
-            token_scores = token_scores - torch.logsumexp(logits, dim=2)[:, tree.node]
-        scores: Tensor = (token_scores * tree.scored).sum(2)
+            logits = torch.log_softmax(logits, 2)
+        scores: Tensor = (logits[:, tree.node, tree.target] * tree.scored).sum(2)
         return scores

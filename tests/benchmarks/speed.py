@@ -32,6 +32,7 @@ from transformers import (
 from agents.language_model.policy import LanguageModelPolicy
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.prompt_batch import PromptBatch, pad_batch
+from agents.memory import keep_freed_memory
 from agents.miniflan.architecture import MINIFLAN_FOLDER
 from bench.lifecycle import build_agent
 from bench.profile import load_profile
@@ -39,6 +40,7 @@ from envs import TextEnv, VectorEnv
 from envs.levels import BabyAITextLevel
 
 CPU = torch.device("cpu")
+keep_freed_memory()  # as every run does
 SECONDS = 4.0
 """What a cell may take; a slow one is still measured in three rounds, the first not counted."""
 MAX_ROUNDS = 9
