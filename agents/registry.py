@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Any
 
 from agents.base import Agent, AgentError
-from agents.memory import keep_freed_memory
 
 ENTRY_POINT_GROUP = "glam.agents"
 
@@ -203,7 +202,6 @@ def load_pretraining(model: str, options: Mapping[str, float], threads: int) -> 
     module, _, name = PRETRAINING[model].partition(":")
     kind = getattr(importlib.import_module(module), name)
     torch.set_num_threads(threads)
-    keep_freed_memory()
     try:
         return kind(kind.Config(**options))
     except TypeError as error:

@@ -39,6 +39,13 @@ SET = click.option(
     metavar="KEY=VALUE",
     help="Change one setting, e.g. train.steps=1000 or agents.drrn.gamma=0.95; repeatable.",
 )
+AGENTS = click.option(
+    "--agent",
+    "agents",
+    multiple=True,
+    metavar="NAME|FILE.py:CLASS",
+    help="Only this agent; repeatable. By default all of the profile's.",
+)
 OUT = click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),

@@ -8,18 +8,11 @@ from pathlib import Path
 
 import click
 
-from bench.cli_options import DEVICE, PROFILE, SET, options, with_device
+from bench.cli_options import AGENTS, DEVICE, PROFILE, SET, options, with_device
 
 
 @click.command()
-@options(PROFILE, SET, DEVICE)
-@click.option(
-    "--agent",
-    "agents",
-    multiple=True,
-    metavar="NAME|FILE.py:CLASS",
-    help="Only this agent; repeatable. By default all of the profile's.",
-)
+@options(PROFILE, SET, DEVICE, AGENTS)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0.0, max=3600.0),

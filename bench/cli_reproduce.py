@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli_options import (
+    AGENTS,
     DEVICE,
     FORCE_NEW,
     OUT,
@@ -31,14 +32,7 @@ _LOCAL, _SLURM, _TRIED = "local", "slurm", "submitit-local"
 
 
 @click.command()
-@options(PROFILE, SET, OUT, DEVICE, FORCE_NEW)
-@click.option(
-    "--agent",
-    "agents",
-    multiple=True,
-    metavar="NAME|FILE.py:CLASS",
-    help="Only this agent; repeatable. By default all of the profile's.",
-)
+@options(PROFILE, SET, OUT, DEVICE, FORCE_NEW, AGENTS)
 @click.option(
     "--seed",
     "seeds",

@@ -13,9 +13,9 @@ from typing import Any
 from rich.console import Console
 
 from agents.base import Agent, AgentContext, AgentError, speaking_for
-from agents.memory import keep_freed_memory
 from agents.registry import find, is_file
 from bench.config import ConfigError, RunConfig, config_hash, validated
+from bench.memory import keep_freed_memory
 from bench.parsing import name_problem
 from bench.processes import ALONE, Processes, joined
 from bench.run import RunDirectory, RunError, split_records

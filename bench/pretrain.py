@@ -17,6 +17,7 @@ from bench.checkpoint import CheckpointStore
 from bench.config import ConfigError
 from bench.figure_style import COLUMN_WIDTH, figure_style, render
 from bench.interruption import StopSignal
+from bench.memory import keep_freed_memory
 from bench.parsing import read_json
 from bench.progress import RunProgress
 from bench.row_file import RowFile
@@ -46,6 +47,7 @@ def pretrain(
         CheckpointError: If its checkpoints are damaged.
         Interrupted: If a signal asked to stop; everything is saved.
     """
+    keep_freed_memory()
     work = load_pretraining(model, _options(overrides), threads)
     directory.mkdir(parents=True, exist_ok=True)
     config = {"model": model, "threads": threads, **work.options()}

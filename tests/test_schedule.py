@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_agents import SMALL, environments
 
 from agents.base import AgentContext, AgentError
 from agents.drrn import DRRNAgent, DRRNConfig
@@ -13,7 +14,6 @@ from agents.language_model.agent import LanguageModelAgent
 from agents.language_model.config import LanguageModelConfig
 from agents.schedule import decayed
 from agents.symbolic_ppo import SymbolicPPOAgent, SymbolicPPOConfig
-from tests.small_agents import SMALL, environments
 
 N_ENVS, ROLLOUT, RATE = 4, 4, 1e-3
 LEARNERS = {

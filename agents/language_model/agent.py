@@ -18,11 +18,12 @@ from agents.language_model.adapters import add_adapters, load_adapters, save_ada
 from agents.language_model.backbone import load_backbone, weight_files
 from agents.language_model.causal import checkpoint_activations
 from agents.language_model.config import LanguageModelConfig
+from agents.language_model.naming import describe
 from agents.language_model.parallel import Share
 from agents.language_model.policy import LanguageModelPolicy
 from agents.language_model.precision import choose_precision
-from agents.language_model.prefix_tree import PrefixTree, build_prefix_tree
 from agents.language_model.prompt_batch import length_batches, pad_batch
+from agents.language_model.reading import Reader, by_phrases
 from agents.ppo import Rollout, collect_rollout, generalized_advantages, ppo_loss
 from agents.schedule import decayed
 from agents.training_state import load_optimizer, save_optimizer
@@ -81,8 +82,8 @@ class LanguageModelAgent(Agent):
             fused=True,
         )
         self.generator = torch.Generator().manual_seed(context.seed)
-        self._prompt_tokens: dict[str, NDArray[np.int64]] = {}
-        self._trees: dict[tuple[str, ...], PrefixTree] = {}
+        start = getattr(model.config, "decoder_start_token_id", None)
+        self.reader = Reader(self.backbone.tokenizer, start, self.device)
 
     @torch.no_grad()
     def act(self, observations: Sequence[Observation]) -> NDArray[np.integer]:
@@ -105,17 +106,16 @@ class LanguageModelAgent(Agent):
         Returns:
             Log-probabilities (batch, n_actions) and values (batch,), on the agent's device.
         """
-        prompts = self._tokenize(observations)
+        prompts = self.reader.prompts(observations)
         log_policies: list[Tensor] = []
         values: list[Tensor] = []
         order: list[int] = []
-        for phrases, members in _by_phrases(observations).items():
-            tree = self._tree(phrases)
+        for phrases, members in by_phrases(observations).items():
+            tree = self.reader.tree(phrases)
             lengths = [len(prompts[i]) for i in members]
             for group in length_batches(lengths, self.config.max_batch_tokens):
                 rows = [members[i] for i in group]
-                pad = self.backbone.tokenizer.pad_token_id
-                batch = pad_batch([prompts[i] for i in rows], pad, self.device)
+                batch = pad_batch([prompts[i] for i in rows], self.reader.pad_token, self.device)
                 log_policy, value = self.policy(batch, tree)
                 log_policies.append(log_policy)
                 values.append(value)
@@ -135,7 +135,7 @@ class LanguageModelAgent(Agent):
         config = self.config
         rate = decayed(config.learning_rate, config.learning_rate_decay, envs.steps, self.context)
         self.optimizer.param_groups[0]["lr"] = rate
-        self._prompt_tokens.clear()
+        self.reader.forget_prompts()
         rollout = collect_rollout(
             envs,
             self.share.scoring(self.evaluate),
@@ -188,7 +188,7 @@ class LanguageModelAgent(Agent):
         Returns:
             What is logged, in the order of ``_LOGGED``, on the device.
         """
-        lengths = [len(prompt) for prompt in self._tokenize(observations)]
+        lengths = [len(prompt) for prompt in self.reader.prompts(observations)]
         totals = torch.zeros(len(_LOGGED), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         mine = self.share.rows(lengths)
@@ -263,47 +263,12 @@ class LanguageModelAgent(Agent):
         return weight_files(config.model) if used else ()
 
     def identity(self) -> Mapping[str, Any]:
-        """Label and model for the records; says plainly when nothing is pretrained."""
-        backbone, config = self.backbone, self.config
-        base = _LABELS[config.policy_head, config.pretrained, config.pretrained_embeddings]
-        if not backbone.model.config.is_encoder_decoder:
-            base = base.replace("GFlan", "GLAM").replace("AFlan", "GLAM, action heads")
-        return {
-            "label": f"{base} ({backbone.name})",
-            "model": {
-                "name": backbone.name,
-                "source": self.config.model,
-                "pretrained": backbone.pretrained,
-                "parameters": sum(p.numel() for p in backbone.model.parameters()),
-                "weights_sha256": backbone.weights_sha256,
-                "precision": self.policy.precision,
-            },
-        }
+        """Label and model for the records."""
+        return describe(self.config, self.backbone, self.policy.precision)
 
     def _head_tensors(self) -> dict[str, Tensor]:
         state = self.policy.state_dict()
         return {k: v.contiguous() for k, v in state.items() if not k.startswith("model.")}
-
-    def _tokenize(self, observations: Sequence[Observation]) -> list[NDArray[np.int64]]:
-        if len(self._prompt_tokens) > _CACHED_PROMPTS:
-            self._prompt_tokens.clear()
-        texts = [observation.prompt() for observation in observations]
-        missing = [text for text in dict.fromkeys(texts) if text not in self._prompt_tokens]
-        if missing:
-            encoded = self.backbone.tokenizer(missing, add_special_tokens=False)["input_ids"]
-            arrays = (np.array(ids, np.int64) for ids in encoded)
-            self._prompt_tokens.update(zip(missing, arrays, strict=True))
-        return [self._prompt_tokens[text] for text in texts]
-
-    def _tree(self, phrases: tuple[str, ...]) -> PrefixTree:
-        if phrases not in self._trees:
-            tokenizer = self.backbone.tokenizer
-            encoded = tokenizer(list(phrases), add_special_tokens=False)["input_ids"]
-            # Of a causal model's tree the first token is never read.
-            start = getattr(self.backbone.model.config, "decoder_start_token_id", None)
-            tree = build_prefix_tree(encoded, tokenizer.pad_token_id if start is None else start)
-            self._trees[phrases] = tree.to(self.device)
-        return self._trees[phrases]
 
 
 class ZeroShotAgent(LanguageModelAgent):
@@ -329,8 +294,6 @@ class ZeroShotAgent(LanguageModelAgent):
         return {**found, "label": f"{found['label']}, zero-shot"}
 
 
-_CACHED_PROMPTS = 100_000  # about 100 MB
-
 _LOGGED = (
     "loss",
     "policy_loss",
@@ -340,24 +303,3 @@ _LOGGED = (
     "clipped_fraction",
     "gradient_norm",
 )
-
-# (policy head, pretrained, pretrained embeddings) -> the paper's name
-_LABELS = {
-    ("lm_head", True, False): "GFlan",
-    ("lm_head", True, True): "GFlan",
-    ("lm_head", False, True): "NPE",
-    ("lm_head", False, False): "NP",
-    ("action_heads", True, False): "AFlan",
-    ("action_heads", True, True): "AFlan",
-    ("action_heads", False, True): "NPAE",
-    ("action_heads", False, False): "NPA",
-}
-
-
-def _by_phrases(
-    observations: Sequence[Observation],
-) -> dict[tuple[str, ...], list[int]]:
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for i, observation in enumerate(observations):
-        groups.setdefault(observation.action_phrases, []).append(i)
-    return groups

@@ -94,12 +94,12 @@ def find_architecture(model: str) -> Architecture:
     there = {"local_files_only": True, "trust_remote_code": False}
     try:
         config = AutoConfig.from_pretrained(folder, **there)
-    except Exception as error:
+    except (OSError, ValueError, KeyError) as error:
         return _published(model, error)
     model_family(config, model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **there)
-    except Exception:
+    except Exception:  # the tokenizers library raises nothing more special
         tokenizer = None
     on_disk = Path(folder).is_dir()
     weights = on_disk or any(

@@ -11,11 +11,10 @@ from agents.miniflan.vocabulary import (
     OPPOSITES,
     SYNONYMS,
     VERBS_IN_FRENCH,
+    Exchange,
     noun_phrase,
 )
 from envs.describe import place
-
-Exchange = tuple[str, str]
 
 
 def synonym(rng: Random) -> Exchange:

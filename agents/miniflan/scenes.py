@@ -13,6 +13,7 @@ from agents.miniflan.vocabulary import (
     COLOURS,
     NOUNS,
     Colour,
+    Exchange,
     Language,
     Noun,
     noun_phrase,
@@ -119,10 +120,7 @@ def sentences(things: Sequence[Thing], language: Language) -> list[str]:
     return [f"You see {t.name(language, 'a')} {t.where(language)}" for t in things]
 
 
-Question = tuple[str, str]
-
-
-def ask_where(rng: Random, things: Sequence[Thing], language: Language) -> Question:
+def ask_where(rng: Random, things: Sequence[Thing], language: Language) -> Exchange:
     """Where is the X?"""
     thing = rng.choice(things)
     name = thing.name(language, "the")
@@ -130,7 +128,7 @@ def ask_where(rng: Random, things: Sequence[Thing], language: Language) -> Quest
     return asked, thing.where(language)
 
 
-def ask_what(rng: Random, things: Sequence[Thing], language: Language) -> Question:
+def ask_what(rng: Random, things: Sequence[Thing], language: Language) -> Exchange:
     """What stands in a place?"""
     thing = rng.choice(things)
     if language == "english":
@@ -138,7 +136,7 @@ def ask_what(rng: Random, things: Sequence[Thing], language: Language) -> Questi
     return f"Qu'y a-t-il {thing.where(language)}?", thing.name(language, "a")
 
 
-def ask_side(rng: Random, things: Sequence[Thing], language: Language) -> Question:
+def ask_side(rng: Random, things: Sequence[Thing], language: Language) -> Exchange:
     """On which side is the X? The answers are asked for equally often."""
     sides: dict[int, list[Thing]] = {}
     for thing in things:
@@ -150,7 +148,7 @@ def ask_side(rng: Random, things: Sequence[Thing], language: Language) -> Questi
     return f"De quel côté est {name}?", ("à gauche", "tout droit", "à droite")[side + 1]
 
 
-def ask_nearest(rng: Random, things: Sequence[Thing], language: Language) -> Question:
+def ask_nearest(rng: Random, things: Sequence[Thing], language: Language) -> Exchange:
     """Which thing takes the fewest steps to reach? Asked where one thing alone is nearest."""
     fewest = min(thing.steps for thing in things)
     nearest = [thing for thing in things if thing.steps == fewest]
@@ -160,7 +158,7 @@ def ask_nearest(rng: Random, things: Sequence[Thing], language: Language) -> Que
     return asked, nearest[0].name(language, "a")
 
 
-def ask_exists(rng: Random, things: Sequence[Thing], language: Language) -> Question:
+def ask_exists(rng: Random, things: Sequence[Thing], language: Language) -> Exchange:
     """Is there an X? Half of the answers are no, about a name made of the scene's own words."""
     present = {(t.noun, t.colour) for t in things}
     absent = [(a.noun, b.colour) for a in things for b in things]
@@ -174,7 +172,7 @@ def ask_exists(rng: Random, things: Sequence[Thing], language: Language) -> Ques
     return f"Y a-t-il {name}?", "oui" if there else "non"
 
 
-def ask_count(rng: Random, things: Sequence[Thing], language: Language) -> Question:
+def ask_count(rng: Random, things: Sequence[Thing], language: Language) -> Exchange:
     """How many things are there of a kind or of a colour?"""
     thing = rng.choice(things)
     if rng.random() < 0.5:
@@ -188,7 +186,7 @@ def ask_count(rng: Random, things: Sequence[Thing], language: Language) -> Quest
     return f"Combien s'appellent {word}?", str(number)
 
 
-QUESTIONS: dict[str, Callable[[Random, Sequence[Thing], Language], Question]] = {
+QUESTIONS: dict[str, Callable[[Random, Sequence[Thing], Language], Exchange]] = {
     "where": ask_where,
     "what": ask_what,
     "side": ask_side,

@@ -12,6 +12,9 @@ from envs.lexicon import INVENTED_ADJECTIVES, INVENTED_NOUNS
 
 Language = Literal["english", "french"]
 
+Exchange = tuple[str, str]
+"""A question and its answer."""
+
 _TABLES = Path(__file__).parent / "words"
 _ONSETS = ("b", "br", "d", "f", "fl", "g", "h", "k", "l", "m", "n", "p", "pl", "r", "s", "st", "t")
 _VOWELS = ("a", "e", "i", "o", "u", "oo", "ai")

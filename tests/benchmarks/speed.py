@@ -32,9 +32,9 @@ from transformers import (
 from agents.language_model.policy import LanguageModelPolicy
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.prompt_batch import PromptBatch, pad_batch
-from agents.memory import keep_freed_memory
 from agents.miniflan.architecture import MINIFLAN_FOLDER
 from bench.lifecycle import build_agent
+from bench.memory import keep_freed_memory
 from bench.profile import load_profile
 from envs import TextEnv, VectorEnv
 from envs.levels import BabyAITextLevel
@@ -170,7 +170,8 @@ def reference_scores(t5, batch: PromptBatch, actions: list[list[int]]) -> Tensor
 
 
 PROMPTS = {"MiniFlan": 8, "T5-small": 2}
-GRID = [(6, 100), (6, 200), (6, 400), (12, 200), (24, 200)]
+FEWEST, MOST = 6, 24
+GRID = [(FEWEST, 100), (FEWEST, 200), (FEWEST, 400), (12, 200), (MOST, 200)]
 """Actions and tokens in a prompt; 16-bit numbers in the second cell only."""
 
 
@@ -212,9 +213,14 @@ def test_language_model(benchmark, size: str, work: str, n_actions: int, length:
         "one row per action": partial(per_prompt, plain_scores, 1),
         "matrix product": lambda: min(seconds(lambda: square @ square) for _ in range(4)),
     }
-    if (n_actions, length) == (6, 200):
+    if (n_actions, length) == (FEWEST, 200):
         ways["prefix tree, bfloat16"] = partial(
             per_prompt, lambda: short(batch, tree)[0], len(batch.ids)
+        )
+    if n_actions == MOST:
+        few = build_prefix_tree(candidates(FEWEST), 0)
+        ways["prefix tree, 6 actions"] = partial(
+            per_prompt, lambda: exact(batch, few)[0], len(batch.ids)
         )
     compare(
         benchmark,
@@ -286,11 +292,18 @@ TRAIN = (
     "train.n_envs=1",
 )
 TRAIN += ("--set", "agent.rollout_length=2", "--set", "agent.batch_size=2")
+BUILD = """
+from bench.lifecycle import build_agent
+from bench.profile import load_profile
+(config,) = load_profile("laptop", [], ("gflan-t5",)).runs([0])
+build_agent(config)
+"""
 COMMANDS = {
-    "glam --help": ("--help",),
-    "glam agents": ("agents",),
-    "glam splits": ("splits",),
-    "glam train, two steps and one update": TRAIN,
+    "glam --help": ("-m", "bench", "--help"),
+    "glam agents": ("-m", "bench", "agents"),
+    "glam splits": ("-m", "bench", "splits"),
+    "start of a training: imports and model": ("-c", BUILD),
+    "glam train, two steps and one update": ("-m", "bench", *TRAIN),
 }
 
 
@@ -304,7 +317,7 @@ def processor_seconds(command: list[str]) -> float:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_start_up(benchmark, command: str, tmp_path: Path) -> None:
-    started = [sys.executable, "-m", "bench", *COMMANDS[command]]
+    started = [sys.executable, *COMMANDS[command]]
     runs = iter(range(100))
 
     def run() -> float:

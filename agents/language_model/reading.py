@@ -1,0 +1,78 @@
+"""Observations and actions as tokens, each text tokenised once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from agents.language_model.prefix_tree import PrefixTree, build_prefix_tree
+from envs.observation import Observation
+
+_KEPT_PROMPTS = 100_000  # about 100 MB
+
+
+class Reader:
+    """A tokenizer that remembers what it has read."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, start_token: int | None, device: torch.device
+    ) -> None:
+        """Begins with nothing read.
+
+        Args:
+            tokenizer: The model's.
+            start_token: What its decoder starts with; None for a model without a decoder.
+            device: Where trees are kept.
+        """
+        self._tokenizer = tokenizer
+        self._start_token = start_token
+        self._device = device
+        self._prompts: dict[str, NDArray[np.int64]] = {}
+        self._trees: dict[tuple[str, ...], PrefixTree] = {}
+
+    @property
+    def pad_token(self) -> int:
+        """What fills a shorter prompt up."""
+        pad: int = self._tokenizer.pad_token_id
+        return pad
+
+    def prompts(self, observations: Sequence[Observation]) -> list[NDArray[np.int64]]:
+        """Tokens of each observation's prompt, (length,) each."""
+        if len(self._prompts) > _KEPT_PROMPTS:
+            self._prompts.clear()
+        texts = [observation.prompt() for observation in observations]
+        missing = [text for text in dict.fromkeys(texts) if text not in self._prompts]
+        if missing:
+            arrays = (np.array(ids, np.int64) for ids in self._encoded(missing))
+            self._prompts.update(zip(missing, arrays, strict=True))
+        return [self._prompts[text] for text in texts]
+
+    def tree(self, phrases: tuple[str, ...]) -> PrefixTree:
+        """The actions' tokens as a prefix tree, on the device."""
+        if phrases not in self._trees:
+            start = self._start_token
+            # Of a causal model's tree the first token is never read.
+            first = self.pad_token if start is None else start
+            tree = build_prefix_tree(self._encoded(list(phrases)), first)
+            self._trees[phrases] = tree.to(self._device)
+        return self._trees[phrases]
+
+    def forget_prompts(self) -> None:
+        """Lets go of prompts that will hardly be seen again."""
+        self._prompts.clear()
+
+    def _encoded(self, texts: list[str]) -> list[list[int]]:
+        encoded: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return encoded
+
+
+def by_phrases(observations: Sequence[Observation]) -> dict[tuple[str, ...], list[int]]:
+    """Numbers of the observations that offer the same actions, by these."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for i, observation in enumerate(observations):
+        groups.setdefault(observation.action_phrases, []).append(i)
+    return groups

@@ -1,0 +1,145 @@
+"""What fits on a small GPU by the plan, and the plan's memory against a real process's.
+
+Usage: python tests/benchmarks/memory.py
+
+Writes results/plan/memory.csv and memory_check.csv, and their tables in docs/scale.md. Give it a
+limit (`ulimit -v`): models of Flan-T5-large's width are built, though with few layers.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast, T5Config
+
+from agents.miniflan.architecture import MINIFLAN_FOLDER
+from agents.registry import find, load_cost
+from bench import atomic
+from bench.config import RunConfig, validated
+from bench.cost import gpus
+from bench.headline import replace_block
+from bench.lifecycle import build_agent
+from bench.profile import load_profile
+from bench.random_play import play_at_random
+from bench.row_file import Cell, format_rows
+from envs import VectorEnv
+
+ROOT = Path(__file__).parents[2]
+PAGE, KEPT = ROOT / "docs" / "scale.md", ROOT / "results" / "plan"
+FEWER = "agent.max_batch_tokens=2048"
+AGAIN = "agent.activation_checkpointing=true"
+CHOICES = (
+    (),
+    (FEWER,),
+    (FEWER, AGAIN),
+    ("agent.max_batch_tokens=512", AGAIN),
+    (FEWER, "agent.lora_rank=16"),
+    (FEWER, "agent.lora_rank=16", AGAIN),
+)
+MODELS = ("google/flan-t5-large", "google/flan-t5-base")
+CHECKED = ((), (FEWER,), (FEWER, AGAIN), (FEWER, "agent.lora_rank=16"))
+SMALL = "google/flan-t5-small"
+TABLES = {
+    "memory": ("model", "--set", "float32 GB", "bfloat16 GB", "GPUs it fits on"),
+    "memory_check": ("model", "--set", "planned GB", "process GB", "planned over process"),
+}
+
+
+def run_of(model: str, choice: Sequence[str], *more: str) -> RunConfig:
+    """GFlan-T5's run in the paper's setting, with some options changed."""
+    pairs = (f"agent.model={model}", *choice, *more)
+    pairs = tuple(pair.replace("agent.", "agents.gflan-t5.") for pair in pairs)
+    (config,) = load_profile("paper", pairs, ("gflan-t5",)).runs([0])
+    return replace(config, device="cpu")
+
+
+def planned(config: RunConfig) -> dict[str, float]:
+    """GB of the worst moment of an update, by precision."""
+    entry = find(config.entry)
+    options: Any = validated(entry.load().Config, config.agent_options, config.agent)
+    cost = load_cost(entry, options, config.environment.n_actions)
+    assert cost is not None
+    rounds = play_at_random(
+        replace(config, evaluation=replace(config.evaluation, splits=()))
+    ).rounds
+    longest = max(cost.lengths([seen.prompt() for now in rounds for seen in now]))
+    phrases = rounds[0][0].action_phrases
+    return {p: cost.memory(longest, phrases, p).total / 1e9 for p in ("float32", "bfloat16")}
+
+
+def choices() -> list[list[Cell]]:
+    """What each choice of options needs."""
+    rows: list[list[Cell]] = []
+    for model in MODELS:
+        for choice in CHOICES:
+            size = planned(run_of(model, choice))
+            gc.collect()
+            fits = [
+                f"{gpu.name} ({' or '.join(held)})"
+                for gpu in gpus()
+                if (held := [p for p in gpu.peaks if gpu.holds(size[p] * 1e9)])
+            ]
+            row: list[Cell] = [model, " ".join(choice) or "(defaults)"]
+            row += [round(value, 1) for value in size.values()]
+            rows.append([*row, ", ".join(fits) or "none"])
+            print(rows[-1], flush=True)
+    return rows
+
+
+def check() -> list[list[Cell]]:
+    """The plan beside a process that makes one update with a model of T5-small's dimensions."""
+    table = json.loads((ROOT / "agents/language_model/published.json").read_text())
+    rows: list[list[Cell]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        T5Config(**table["shared"], **table["models"][SMALL]).save_pretrained(folder)
+        PreTrainedTokenizerFast.from_pretrained(MINIFLAN_FOLDER).save_pretrained(folder)
+        for choice in CHECKED:
+            size = planned(run_of(folder, choice, "agent.pretrained=false"))["float32"]
+            command = [sys.executable, __file__, folder, *choice]
+            shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            held = float(shown.split()[-1])
+            row: list[Cell] = ["T5-small's dimensions", " ".join(choice) or "(defaults)"]
+            rows.append([*row, round(size, 2), round(held, 2), round(size / held, 2)])
+            print(rows[-1], flush=True)
+    return rows
+
+
+def update_once(folder: str, choice: Sequence[str]) -> None:
+    """Prints by how many GB this process grew at most, from before the agent was built."""
+    few = ("agent.rollout_length=4", "agent.epochs=1", "train.n_envs=32")
+    config = run_of(folder, choice, "agent.pretrained=false", *few)
+    find(config.entry).load()  # the libraries are not the model
+    envs = VectorEnv(config.environment.build, config.train.n_envs, config.seed)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    agent = build_agent(config)
+    for _ in range(2):
+        agent.update(envs)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e9)
+
+
+def main() -> None:
+    """Makes both tables."""
+    KEPT.mkdir(exist_ok=True)
+    for name, rows in (("memory_check", check()), ("memory", choices())):
+        atomic.write_text(KEPT / f"{name}.csv", format_rows([TABLES[name], *rows]))
+        lines = [TABLES[name], ["---"] * len(TABLES[name]), *rows]
+        shown = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+        begin = f"<!-- {name}: made by tests/benchmarks/memory.py, do not edit -->"
+        end = f"<!-- end of {name} -->"
+        replace_block(PAGE, begin, end, f"{begin}\n\n{shown}\n\n{end}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        update_once(sys.argv[1], sys.argv[2:])
+    else:
+        main()
