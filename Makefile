@@ -5,6 +5,7 @@ OUT ?= runs
 GLAM := .venv/bin/glam
 JOBS ?=
 SEEDS ?=
+ONLY ?=
 INSTALLED := .venv/.installed
 
 .PHONY: install reproduce reference report plan smoke smollm2 test test-slow soak lint format bench bench-plan clean
@@ -56,10 +57,11 @@ soak: install
 	OMP_NUM_THREADS=1 .venv/bin/python tests/soak.py $(SOAK)
 
 # Timings as ratios within a run, kept in results/speed with a figure and in docs/performance.md;
-# nothing is asserted. About eight minutes on an idle machine.
+# nothing is asserted. About eight minutes on an idle machine; some cells again, over those of the
+# same day: make bench ONLY=start_up
 bench: install
 	mkdir -p .benchmarks
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/benchmarks/speed.py --benchmark-quiet \
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/benchmarks/speed.py --benchmark-quiet $(if $(ONLY),-k "$(ONLY)") \
 		--benchmark-json=.benchmarks/measured.json
 	.venv/bin/python tests/benchmarks/summary.py .benchmarks/measured.json
 
