@@ -137,6 +137,7 @@ def _reckon(
     rounds = [cost.lengths([seen.prompt() for seen in now]) for now in play.rounds]
     lengths = [length for now in rounds for length in now]
     tests = _shuffled(lengths, min(config.evaluation.n_envs, config.evaluation.episodes))
+    at_once = tests
     parts = {"tests": (cost.work(tests, phrases, learning=False), tests, plan.test_steps)}
     if learns:
         options = cost.options
@@ -145,10 +146,10 @@ def _reckon(
         # The views after the last step are judged too.
         read = round(plan.steps * (1 + 1 / options.rollout_length))
         acting = cost.work(rounds, phrases, learning=False)
-        batches = _shuffled(lengths, options.batch_size)
-        learning = cost.work(batches, phrases, learning=True)
+        at_once = _shuffled(lengths, options.batch_size)
+        learning = cost.work(at_once, phrases, learning=True)
         parts["rollouts"] = (acting, rounds, read)
-        parts["updates"] = (learning, batches, plan.steps * options.epochs)
+        parts["updates"] = (learning, at_once, plan.steps * options.epochs)
     for name, (work, batches, prompts) in parts.items():
         share = prompts / sum(map(len, batches))
         plan.tokens[f"{name}: prompts"] = work.prompt_tokens * share
@@ -168,7 +169,7 @@ def _reckon(
     plan.parameters = cost.parameters[0]
     plan.precision = cost.options.precision
     for precision in ("float32", "bfloat16"):
-        memory = cost.memory(max(lengths), phrases, precision)
+        memory = cost.memory(at_once, phrases, precision)
         plan.memory[precision] = {**asdict(memory), "total": memory.total}
     plan.notes = cost.sources
 

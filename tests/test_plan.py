@@ -40,14 +40,14 @@ def test_flops_parameters_and_memory_of_flan_t5_small_are_those_counted_by_hand(
     acting = cost.work([[100, 100], [100]], PHRASES, learning=False)
     assert acting.flops == pytest.approx(3 * hand_counted(512, 384, 1024, 8, 100), rel=1e-6)
     assert (acting.prompt_tokens, acting.tree_tokens) == (300, 3 * NODES)
-    plain = cost.memory(100, PHRASES)
+    plain = cost.memory([[100] * 64], PHRASES)
     assert plain.weights == plain.gradients == plain.optimizer / 2 == 4 * cost.parameters[0]
     # Each encoder layer keeps at least its normed inputs, keys, queries, values and attention.
     least = 8 * 4 * (100 * (4 * 512 + 4 * 384 + 4 * 1024) + 6 * 100**2)
     assert plain.activations > 4 * least
-    little = cost.with_options(activation_checkpointing=True).memory(100, PHRASES)
+    little = cost.with_options(activation_checkpointing=True).memory([[100] * 64], PHRASES)
     assert little.activations < plain.activations / 2
-    adapted = cost.with_options(lora_rank=4).memory(100, PHRASES)
+    adapted = cost.with_options(lora_rank=4).memory([[100] * 64], PHRASES)
     assert adapted.optimizer < plain.optimizer / 50
 
 

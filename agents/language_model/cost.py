@@ -136,11 +136,7 @@ class LanguageModelCost:
             The sum over all batches.
         """
         tree = self._tree(phrases)
-        groups = [
-            [lengths[i] for i in group]
-            for lengths in batches
-            for group in length_batches(lengths, self.options.max_batch_tokens)
-        ]
+        groups = self._groups(batches)
         flops, launches = self._passes(tree, learning)
         prompts = sum(map(len, groups))
         return Work(
@@ -150,11 +146,16 @@ class LanguageModelCost:
             launches=launches * len(groups),
         )
 
-    def memory(self, longest: int, phrases: Sequence[str], precision: Chosen = "float32") -> Memory:
+    def memory(
+        self,
+        batches: Sequence[Sequence[int]],
+        phrases: Sequence[str],
+        precision: Chosen = "float32",
+    ) -> Memory:
         """Memory of the largest part of a minibatch that is forwarded at once.
 
         Args:
-            longest: Tokens of the longest prompt.
+            batches: Lengths of the prompts of some minibatches.
             phrases: The candidate actions.
             precision: Numbers the model computes in.
 
@@ -163,7 +164,8 @@ class LanguageModelCost:
         """
         every, trained = self.parameters
         tree = self._tree(phrases)
-        rows = max(1, min(self.options.batch_size, self.options.max_batch_tokens // longest))
+        largest = max(self._groups(batches), key=lambda group: len(group) * max(group))
+        rows, longest = len(largest), max(largest)
 
         def kept(size: Size) -> float:
             policy = self._shallow(size, precision)
@@ -207,6 +209,14 @@ class LanguageModelCost:
         forward, peak = policy.rates(rows, typical, tree, learning=False)
         learning = policy.rates(rows, typical, tree, learning=True)[0] if self.learns else 0.0
         return Speed(forward, learning, peak)
+
+    def _groups(self, batches: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Lengths of the prompts that are forwarded together, as the agent groups a batch."""
+        return [
+            [lengths[i] for i in group]
+            for lengths in batches
+            for group in length_batches(lengths, self.options.max_batch_tokens)
+        ]
 
     def with_options(self, **changes: object) -> LanguageModelCost:
         """The same agent with other options."""
