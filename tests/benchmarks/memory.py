@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -124,10 +123,20 @@ def update_once(folder: str, choice: Sequence[str]) -> None:
     rng = np.random.default_rng(0)
     for _ in range(12):  # prompts with all their views
         envs.step(rng.integers(0, config.environment.n_actions, envs.n_envs))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident("VmRSS")
     agent = build_agent(config)
     agent.update(envs)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e9)
+    print(resident("VmHWM") - before)
+
+
+def resident(kind: str) -> float:
+    """GB of this process: now (``VmRSS``) or at most so far (``VmHWM``).
+
+    Unlike getrusage's, the latter knows nothing of the process this one was forked from.
+    """
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith(kind))
+    return int(line.split()[1]) * 1024 / 1e9
 
 
 def main() -> None:
