@@ -105,7 +105,9 @@ class ShallowPolicy:
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in own:
                 kept[storage.data_ptr()] = storage.nbytes()
-            return tensor  # held by the graph, so that no address is used twice
+            # Held by the graph, so that no address is used twice; the tensor itself would hold the
+            # graph in turn, and neither would ever be freed.
+            return tensor.detach()
 
         with saved_tensors_hooks(keep, lambda tensor: tensor):
             log_policy, values = self.policy(self._batch(rows, length), tree)

@@ -45,7 +45,7 @@ CHOICES = (
     (FEWER, "agent.lora_rank=16"),
     (FEWER, "agent.lora_rank=16", AGAIN),
 )
-MODELS = ("google/flan-t5-large", "google/flan-t5-base")
+MODELS = ("google/flan-t5-large",)
 CHECKED = ((), (FEWER,), (FEWER, AGAIN))
 SMALL = "google/flan-t5-small"
 TABLES = {
