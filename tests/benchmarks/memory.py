@@ -25,7 +25,7 @@ from agents.miniflan.architecture import MINIFLAN_FOLDER
 from agents.registry import find, load_cost
 from bench import atomic
 from bench.config import RunConfig, validated
-from bench.cost import gpus
+from bench.cost import Gpu, gpus
 from bench.headline import replace_block
 from bench.lifecycle import build_agent
 from bench.profile import load_profile
@@ -49,7 +49,7 @@ MODELS = ("google/flan-t5-large",)
 CHECKED = ((), (FEWER,), (FEWER, AGAIN))
 SMALL = "google/flan-t5-small"
 TABLES = {
-    "memory": ("model", "--set", "float32 GB", "bfloat16 GB", "GPUs it fits on"),
+    "memory": ("model", "--set", "float32 GB", "bfloat16 GB", "smallest GPU by the plan"),
     "memory_check": ("model", "--set", "planned GB", "process GB", "planned over process"),
 }
 
@@ -84,16 +84,21 @@ def choices() -> list[list[Cell]]:
         for choice in CHOICES:
             size = planned(run_of(model, choice))
             gc.collect()
-            fits = [
-                f"{gpu.name} ({' or '.join(held)})"
-                for gpu in gpus()
-                if (held := [p for p in gpu.peaks if gpu.holds(size[p] * 1e9)])
+            least = [
+                f"{min(holding):.0f} GB ({precision})"
+                for precision, needed in size.items()
+                if (holding := [g.memory_gb for g in gpus() if holds(g, precision, needed)])
             ]
             row: list[Cell] = [model, " ".join(choice) or "(defaults)"]
             row += [round(value, 1) for value in size.values()]
-            rows.append([*row, ", ".join(fits) or "none"])
+            rows.append([*row, ", ".join(least) or "none"])
             print(rows[-1], flush=True)
     return rows
+
+
+def holds(gpu: Gpu, precision: str, gigabytes: float) -> bool:
+    """Whether a GPU computes in the precision and has the memory, with a tenth to spare."""
+    return precision in gpu.peaks and gpu.holds(gigabytes * 1e9)
 
 
 def check() -> list[list[Cell]]:
