@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -165,7 +166,7 @@ def _named(plans: Sequence[AgentPlan], timed_by: str) -> str:
 def _fitting(names: Sequence[str]) -> str:
     if len(names) == len(gpus()):
         return "all"
-    return ", ".join(name.split(" ")[0] for name in names) or "none"
+    return ", ".join(re.sub(r" (SXM )?\d+GB$", "", name) for name in names) or "none"
 
 
 def _short(number: float) -> str:

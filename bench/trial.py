@@ -24,7 +24,8 @@ class TrainingTrial:
         steps_per_update: Environment steps, all environments together.
         seconds_per_step: Mean over the updates after the first.
         checkpoint_bytes: Size of what the agent saves after the trial.
-        growth_per_step: Bytes by which that grew with a step, such as a replay's.
+        growth_per_step: Bytes by which that grew with a step, such as a replay's; 0 where only
+            one update was made.
     """
 
     steps_per_update: int
@@ -78,7 +79,8 @@ def try_training(agent: Agent, config: RunConfig, seconds: float) -> TrainingTri
         steps_per_update=steps_per_update,
         seconds_per_step=elapsed / steps,
         checkpoint_bytes=grown,
-        growth_per_step=(grown - size) / steps,
+        # From nothing to the first optimiser state is no growth.
+        growth_per_step=(grown - size) / steps if first_steps else 0.0,
     )
 
 
