@@ -24,6 +24,7 @@ from agents.language_model.policy import LanguageModelPolicy
 from agents.language_model.precision import choose_precision
 from agents.language_model.prompt_batch import length_batches, pad_batch
 from agents.language_model.reading import Reader, by_phrases
+from agents.language_model.recall import Recall, distinct
 from agents.ppo import Rollout, collect_rollout, generalized_advantages, ppo_loss
 from agents.schedule import decayed
 from agents.training_state import load_optimizer, save_optimizer
@@ -84,17 +85,16 @@ class LanguageModelAgent(Agent):
         self.generator = torch.Generator().manual_seed(context.seed)
         start = getattr(model.config, "decoder_start_token_id", None)
         self.reader = Reader(self.backbone.tokenizer, start, self.device)
+        self.recall = Recall(self.evaluate)
 
-    @torch.no_grad()
     def act(self, observations: Sequence[Observation]) -> NDArray[np.integer]:
         """Samples from the policy with each observation's own draw; returns (batch,) indices."""
-        log_policy, _ = self.evaluate(observations)
+        log_policy, _ = self.recall(observations)
         return sample_actions(log_policy.exp().cpu().numpy(), observations)
 
-    @torch.no_grad()
     def judge(self, observations: Sequence[Observation]) -> Judgement:
         """The policy and the value head's estimates."""
-        log_policy, values = self.evaluate(observations)
+        log_policy, values = self.recall(observations)
         return Judgement(log_policy.exp().cpu().numpy(), values.float().cpu().numpy())
 
     def evaluate(self, observations: Sequence[Observation]) -> tuple[Tensor, Tensor]:
@@ -136,9 +136,10 @@ class LanguageModelAgent(Agent):
         rate = decayed(config.learning_rate, config.learning_rate_decay, envs.steps, self.context)
         self.optimizer.param_groups[0]["lr"] = rate
         self.reader.forget_prompts()
+        self.recall.forget()  # what tests were played in between must not show in a last digit
         rollout = collect_rollout(
             envs,
-            self.share.scoring(self.evaluate),
+            self.share.scoring(self.recall),
             config.rollout_length,
             generator=self.generator,
             gamma=config.gamma,
@@ -154,6 +155,7 @@ class LanguageModelAgent(Agent):
             gae_lambda=config.gae_lambda,
         )
         metrics = self._learn(rollout, advantages, returns)
+        self.recall.forget()
         residual = (returns - rollout.values).var() / returns.var().clamp_min(1e-8)
         return {**metrics, "explained_variance": float(1.0 - residual)}
 
@@ -188,24 +190,27 @@ class LanguageModelAgent(Agent):
         Returns:
             What is logged, in the order of ``_LOGGED``, on the device.
         """
-        lengths = [len(prompt) for prompt in self.reader.prompts(observations)]
+        asked, members = distinct(observations)
+        lengths = [len(prompt) for prompt in self.reader.prompts(asked)]
         totals = torch.zeros(len(_LOGGED), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         mine = self.share.rows(lengths)
         for group in length_batches([lengths[i] for i in mine], self.config.max_batch_tokens):
-            part = [mine[i] for i in group]
-            at = torch.tensor(part).to(self.device, non_blocking=True)
-            log_policy, values = self.evaluate([observations[i] for i in part])
+            part = [members[mine[i]] for i in group]
+            rows = [row for alike in part for row in alike]
+            source = [i for i, alike in enumerate(part) for _ in alike]
+            at, back = torch.tensor([rows, source]).to(self.device, non_blocking=True)
+            log_policy, values = self.evaluate([asked[mine[i]] for i in group])
             loss = ppo_loss(
-                log_policy,
-                values,
+                log_policy[back],
+                values[back],
                 *(tensor[at] for tensor in minibatch),
                 clip=self.config.clip,
                 clip_value=self.config.clip_value,
                 entropy_coefficient=self.config.entropy_coefficient,
                 value_coefficient=self.config.value_coefficient,
             )
-            weight = len(part) / len(observations)
+            weight = len(rows) / len(observations)
             (loss.total * weight).backward()
             totals[:-1] += torch.stack(loss).detach() * weight
         self.share.sum_gradients(self.trained)
@@ -255,6 +260,7 @@ class LanguageModelAgent(Agent):
         noise = np.frombuffer(bytes.fromhex(state["generator"]), np.uint8).copy()
         self.generator.set_state(torch.from_numpy(noise))
         self.policy.precision = state["precision"]  # a run keeps what it began with
+        self.recall.forget()
 
     @classmethod
     def weight_files(cls, config: LanguageModelConfig) -> Sequence[Path]:
