@@ -61,7 +61,8 @@ soak: install
 # same day: make bench ONLY=start_up
 bench: install
 	mkdir -p .benchmarks
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/benchmarks/speed.py --benchmark-quiet $(if $(ONLY),-k "$(ONLY)") \
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/benchmarks/model_speed.py tests/benchmarks/run_speed.py \
+		--benchmark-quiet $(if $(ONLY),-k "$(ONLY)") \
 		--benchmark-json=.benchmarks/measured.json
 	.venv/bin/python tests/benchmarks/summary.py .benchmarks/measured.json
 

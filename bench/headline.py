@@ -50,9 +50,18 @@ def print_headline(directory: Path, written: list[Path], console: Console) -> No
     """
     records = read_records(directory)
     table = headline_table(records)
-    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title=table.title, title_justify="left")
-    for column in table.columns:
-        shown.add_column(column)
+    shown = RichTable(
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+        show_edge=False,
+        title=table.title,
+        title_justify="left",
+    )
+    shown.add_column(table.columns[0], no_wrap=True)
+    for column in table.columns[1:]:
+        # One word a line: so the article's table fits 80 columns.
+        shown.add_column("\n".join(column.split()))
     for agent, row in zip(records.agents, table.rows, strict=True):
         texts = [cell if isinstance(cell, str) else cell.text for cell in row[1:]]
         shown.add_row(agent, *(text.replace(" ± ", "\n± ") for text in texts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ def add_adapters(model: Any, rank: int) -> Any:
     from peft import LoraConfig, get_peft_model
 
     try:
-        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank))
+        with warnings.catch_warnings():
+            # peft asks transformers by an older name; nobody who reads it could do anything.
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+            return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank))
     except ValueError as error:
         raise AgentError(f"lora_rank: {str(error).splitlines()[0]}") from error
 

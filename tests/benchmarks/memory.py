@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from summary import table
 from transformers import PreTrainedTokenizerFast, T5Config
 
 from agents.miniflan.architecture import MINIFLAN_FOLDER
@@ -149,8 +150,7 @@ def main() -> None:
     KEPT.mkdir(exist_ok=True)
     for name, rows in (("memory_check", check()), ("memory", choices())):
         atomic.write_text(KEPT / f"{name}.csv", format_rows([TABLES[name], *rows]))
-        lines = [TABLES[name], ["---"] * len(TABLES[name]), *rows]
-        shown = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+        shown = "\n".join(table(TABLES[name], rows, words=2))
         begin = f"<!-- {name}: made by tests/benchmarks/memory.py, do not edit -->"
         end = f"<!-- end of {name} -->"
         replace_block(PAGE, begin, end, f"{begin}\n\n{shown}\n\n{end}")

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from rich.console import Console
+from summary import table
 
 from bench import atomic
 from bench.executors import PlannedRun
@@ -52,7 +53,7 @@ def main() -> None:
                 )
     KEPT.parent.mkdir(exist_ok=True)
     atomic.write_text(KEPT, format_rows([COLUMNS, *rows]))
-    lines = [f"| {' | '.join(map(str, row))} |" for row in (COLUMNS, ["---"] * len(COLUMNS), *rows)]
+    lines = table(COLUMNS, rows, words=2)
     note = f"{machine_line('cpu')}; profile `laptop` with {', '.join(SHORTER)}; one run an agent."
     replace_block(PAGE, BEGIN, END, "\n".join([BEGIN, "", note, "", *lines, "", END]))
     print("\n".join(lines))

@@ -1,24 +1,14 @@
-"""Timings for `make bench`: each beside what it is compared with, never asserted.
-
-All ways of a cell take turns in every round, so a machine that slows down slows down all of them:
-ratios are medians of the rounds' own ratios. `summary.py` makes the tables and the figure.
-"""
+"""Timings of language models for `make bench`: ours beside the plain way, never asserted."""
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from minigrid.minigrid_env import MiniGridEnv
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
@@ -28,92 +18,18 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
 )
+from turns import compare, seconds
 
 from agents.language_model.policy import LanguageModelPolicy
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.prompt_batch import PromptBatch, pad_batch
 from agents.miniflan.architecture import MINIFLAN_FOLDER
-from bench.lifecycle import build_agent
 from bench.memory import keep_freed_memory
-from bench.profile import load_profile
 from envs import TextEnv, VectorEnv
-from envs.levels import BabyAITextLevel
 
 CPU = torch.device("cpu")
 keep_freed_memory()  # as every run does
-SECONDS = 4.0
-"""What a cell may take; a slow one is still measured in three rounds, the first not counted."""
-MAX_ROUNDS = 9
 PRODUCT = 1024
-EPISODES, EPISODE_STEPS = 8, 40
-
-Way = Callable[[], float]
-"""Does the work once and returns the seconds it took."""
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Processor time, which is wall time on an idle machine as all runs in one thread."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
-
-
-def compare(benchmark, ways: Mapping[str, Way], **described: object) -> None:
-    """Lets the ways take turns; the first is the one the others are divided by."""
-    samples: dict[str, list[float]] = {name: [] for name in ways}
-
-    def take_turns() -> None:
-        for name, way in ways.items():
-            samples[name].append(way())
-
-    started = time.perf_counter()
-    take_turns()
-    rounds = int(np.clip(SECONDS / (time.perf_counter() - started), 2, MAX_ROUNDS))
-    for taken in samples.values():
-        taken.clear()
-    benchmark.pedantic(take_turns, rounds=rounds)
-    first = np.array(next(iter(samples.values())))
-    found = {}
-    for name, taken in samples.items():
-        low, middle, high = np.percentile(taken, [25, 50, 75])
-        ratio = float(np.median(np.array(taken) / first))
-        found[name] = {"seconds": middle, "iqr": high - low, "rounds": rounds, "ratio": ratio}
-    benchmark.extra_info.update(described, ways=found)
-
-
-class StockView(BabyAITextLevel):
-    """The same level with MiniGrid's own view: what stock MiniGrid costs a step."""
-
-    gen_obs = MiniGridEnv.gen_obs
-
-
-ENVIRONMENTS = {
-    "stock MiniGrid, no text": StockView,
-    "our view, no text": BabyAITextLevel,
-    "our view and text": TextEnv,
-}
-
-
-def step_seconds(env) -> float:
-    """Seconds in ``step`` alone; what happens after an episode's end costs the same."""
-    actions = np.random.default_rng(0).integers(0, 6, (EPISODES, EPISODE_STEPS)).tolist()
-    spent = 0.0
-    for seed, taken in enumerate(actions):
-        env.reset(seed=seed)
-        spent += seconds(lambda taken=taken: [env.step(action) for action in taken])
-    return spent
-
-
-def reset_seconds(env) -> float:
-    return seconds(lambda: [env.reset(seed=seed) for seed in range(EPISODES)])
-
-
-@pytest.mark.parametrize("work", ["step", "reset"])
-def test_environment(benchmark, work: str) -> None:
-    play = {"step": step_seconds, "reset": reset_seconds}[work]
-    ways = {name: partial(play, build("MixedTrainLocal")) for name, build in ENVIRONMENTS.items()}
-    count = EPISODES * (EPISODE_STEPS if work == "step" else 1)
-    compare(benchmark, ways, cell="environment", work=work, count=count)
 
 
 @cache
@@ -262,66 +178,3 @@ def test_shared_beginning(benchmark, work: str) -> None:
         "read in every prompt": lambda: seconds(lambda: run(replace(batch, shared=0))),
     }
     compare(benchmark, ways, cell="shared beginning", work=work, shared=batch.shared, tokens=200)
-
-
-@pytest.mark.parametrize(
-    ("agent", "history"), [("gflan-t5", 1), ("gflan-t5", 3), ("drrn", 1), ("symbolic-ppo", 1)]
-)
-def test_round(benchmark, agent: str, history: int) -> None:
-    """A round of learning with the laptop profile's options, one thread."""
-    profile = load_profile("laptop", [f"environment.history={history}"], (agent,))
-    (config,) = profile.runs([0])
-    learner = build_agent(config)
-    envs = VectorEnv(config.environment.build, config.train.n_envs, seed=0)
-
-    def run() -> float:
-        before = envs.steps
-        return seconds(lambda: learner.update(envs)) / (envs.steps - before)
-
-    compare(benchmark, {agent: run}, cell="round", agent=agent, history=history)
-
-
-TRAIN = (
-    "train",
-    "--no-test",
-    "--agent",
-    "gflan-t5",
-    "--set",
-    "train.steps=2",
-    "--set",
-    "train.n_envs=1",
-)
-TRAIN += ("--set", "agent.rollout_length=2", "--set", "agent.batch_size=2")
-BUILD = """
-from bench.lifecycle import build_agent
-from bench.profile import load_profile
-(config,) = load_profile("laptop", [], ("gflan-t5",)).runs([0])
-build_agent(config)
-"""
-COMMANDS = {
-    "glam --help": ("-m", "bench", "--help"),
-    "glam agents": ("-m", "bench", "agents"),
-    "glam splits": ("-m", "bench", "splits"),
-    "start of a training: imports and model": ("-c", BUILD),
-    "glam train, two steps and one update": ("-m", "bench", *TRAIN),
-}
-
-
-def processor_seconds(command: list[str]) -> float:
-    """User and system time of a process: what it would take alone on the machine."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_start_up(benchmark, command: str, tmp_path: Path) -> None:
-    started = [sys.executable, *COMMANDS[command]]
-    runs = iter(range(100))
-
-    def run() -> float:
-        out = ["--out", str(tmp_path / str(next(runs)))] if "train" in started else []
-        return processor_seconds([*started, *out])
-
-    compare(benchmark, {command: run}, cell="start-up", command=command)
