@@ -28,9 +28,10 @@ reproduce: install
 reference: OUT = results
 reference: reproduce
 
-# Page, tables and figures again from the committed records alone, and the README's block of them.
+# Pages, tables and figures again from the committed records alone, and the README's block of them.
+RECORDS = $(patsubst %/report.md,%,$(wildcard results/*/report.md))
 report: install
-	$(GLAM) report results/$(PROFILE) $(if $(filter laptop,$(PROFILE)),--readme README.md)
+	$(foreach each,$(RECORDS),$(GLAM) report $(each) $(if $(filter results/laptop,$(each)),--readme README.md) &&) true
 
 # What the paper's setting costs, into the README; hours here are those of an otherwise idle machine.
 plan: install

@@ -1,0 +1,40 @@
+"""What stands in `results/` is what its rows give, and nothing there was run on changed code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.comparison_tables import all_tables
+from bench.config import config_hash
+from bench.paper import read_paper
+from bench.profile import load_profile
+from bench.records import read_records
+from bench.table_format import to_csv, to_markdown
+
+REPORTS = sorted((Path(__file__).parents[1] / "results").glob("*/report.md"))
+DIRECTORIES = pytest.mark.parametrize(
+    "directory", [report.parent for report in REPORTS], ids=lambda each: each.name
+)
+
+
+@DIRECTORIES
+def test_tables_are_those_of_the_committed_rows(directory: Path) -> None:
+    for table in all_tables(read_records(directory), read_paper()):
+        for ending, render in (("csv", to_csv), ("md", to_markdown)):
+            path = directory / "tables" / f"{table.name}.{ending}"
+            assert path.read_text(encoding="utf-8") == render(table), "make report"
+
+
+@DIRECTORIES
+def test_every_committed_run_is_complete_and_what_its_profile_says_today(directory: Path) -> None:
+    """So that the profile's command makes the same rows again."""
+    profile = load_profile(directory.name)
+    hashes = {(run.agent, run.seed): config_hash(run) for run in profile.runs()}
+    found = {}
+    for path in directory.glob("*/seed-*/manifest.json"):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        assert manifest["state"] == "complete"
+        assert not manifest["git"]["dirty"]
+        found[manifest["agent"], manifest["seed"]] = manifest["config_hash"]
+    assert found == hashes
