@@ -34,13 +34,16 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def one_at_a_time(trained: LanguageModelAgent, observation) -> torch.Tensor:
-    """Scores each action by a forward pass over the prompt and its words, through the library."""
+    """Scores each action by a forward pass over the text that ends with it, by the library."""
     tokenizer, model = trained.backbone.tokenizer, trained.backbone.model
-    prompt = tokenizer(observation.prompt(), add_special_tokens=False)["input_ids"]
+    text = observation.prompt().rstrip()
+    prompt = tokenizer(text, add_special_tokens=False)["input_ids"]
     scores = []
     for phrase in observation.action_phrases:
-        words = tokenizer(phrase, add_special_tokens=False)["input_ids"]
-        logits = model(input_ids=torch.tensor([[*prompt, *words]])).logits[0].log_softmax(-1)
+        whole = tokenizer(f"{text} {phrase}", add_special_tokens=False)["input_ids"]
+        words = whole[len(prompt) :]
+        assert whole[: len(prompt)] == prompt
+        logits = model(input_ids=torch.tensor([whole])).logits[0].log_softmax(-1)
         scores.append(sum(logits[len(prompt) - 1 + j, word] for j, word in enumerate(words)))
     return torch.log_softmax(torch.stack(scores), 0)
 
@@ -73,7 +76,8 @@ def test_scores_and_values_do_not_depend_on_the_batch(llama: str) -> None:
 
 
 def _last_prompt_state(trained: LanguageModelAgent, observation) -> torch.Tensor:
-    ids = trained.backbone.tokenizer(observation.prompt(), return_tensors="pt")["input_ids"]
+    text = observation.prompt().rstrip()
+    ids = trained.backbone.tokenizer(text, return_tensors="pt")["input_ids"]
     return trained.backbone.model.model(ids).last_hidden_state[0, -1]
 
 

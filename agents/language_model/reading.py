@@ -13,6 +13,8 @@ from agents.language_model.prefix_tree import PrefixTree, build_prefix_tree
 from envs.observation import Observation
 
 _KEPT_PROMPTS = 100_000  # about 100 MB
+_LAST_SIGN = ":"
+"""What every prompt ends with, but for the space after it."""
 
 
 class Reader:
@@ -45,6 +47,10 @@ class Reader:
         if len(self._prompts) > _KEPT_PROMPTS:
             self._prompts.clear()
         texts = [observation.prompt() for observation in observations]
+        if self._start_token is None:
+            texts = [
+                text.rstrip() for text in texts
+            ]  # the space belongs to the action's first word
         missing = [text for text in dict.fromkeys(texts) if text not in self._prompts]
         if missing:
             arrays = (np.array(ids, np.int64) for ids in self._encoded(missing))
@@ -55,15 +61,27 @@ class Reader:
         """The actions' tokens as a prefix tree, on the device."""
         if phrases not in self._trees:
             start = self._start_token
-            # Of a causal model's tree the first token is never read.
-            first = self.pad_token if start is None else start
-            tree = build_prefix_tree(self._encoded(list(phrases)), first)
+            if start is None:
+                # Of a causal model's tree the first token is never read.
+                tree = build_prefix_tree(self._going_on(phrases), self.pad_token)
+            else:
+                tree = build_prefix_tree(self._encoded(list(phrases)), start)
             self._trees[phrases] = tree.to(self._device)
         return self._trees[phrases]
 
     def forget_prompts(self) -> None:
         """Lets go of prompts that will hardly be seen again."""
         self._prompts.clear()
+
+    def _going_on(self, phrases: tuple[str, ...]) -> list[list[int]]:
+        """Tokens of phrases as the text goes on with them after a prompt.
+
+        Most tokenizers write the space into the word after it; a space and a word without one are
+        something that a model has hardly ever read.
+        """
+        (before,) = self._encoded([_LAST_SIGN])
+        whole = self._encoded([f"{_LAST_SIGN} {phrase}" for phrase in phrases])
+        return [tokens[len(before) :] for tokens in whole]
 
     def _encoded(self, texts: list[str]) -> list[list[int]]:
         encoded: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
