@@ -20,7 +20,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 # Trains the agents of a profile, evaluates Q1-Q3, writes tables and figures. Safe to interrupt:
 # what is finished is skipped and what was begun goes on.
-# SEEDS="0 1 2 3 4" in place of the profile's.
+# SEEDS="0 1 2" in place of the profile's.
 reproduce: install
 	$(GLAM) reproduce --profile $(PROFILE) --out $(OUT) $(SEEDS:%=--seed %) $(if $(JOBS),--jobs $(JOBS))
 
