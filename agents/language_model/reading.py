@@ -47,10 +47,8 @@ class Reader:
         if len(self._prompts) > _KEPT_PROMPTS:
             self._prompts.clear()
         texts = [observation.prompt() for observation in observations]
-        if self._start_token is None:
-            texts = [
-                text.rstrip() for text in texts
-            ]  # the space belongs to the action's first word
+        if self._start_token is None:  # the space after it belongs to the action's first word
+            texts = [text.rstrip() for text in texts]
         missing = [text for text in dict.fromkeys(texts) if text not in self._prompts]
         if missing:
             arrays = (np.array(ids, np.int64) for ids in self._encoded(missing))

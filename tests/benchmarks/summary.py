@@ -79,16 +79,8 @@ def language_model_table(cells: list[Row]) -> list[str]:
                         *(f"{ratio:.1f}", f"{share:.0%}"),
                     ]
                 )
-    columns = (
-        "what",
-        "actions",
-        "tokens",
-        "ours",
-        "one row per action",
-        "ratio",
-        "share of the peak",
-    )
-    return table(columns, rows)
+    numbers = "actions", "tokens", "ours", "one row per action", "ratio", "share of the peak"
+    return table(("what", *numbers), rows)
 
 
 def flatness(cells: list[Row]) -> list[str]:
@@ -121,14 +113,8 @@ def round_table(cells: list[Row]) -> list[str]:
         one, two = cell["ways"]["one run"], cell["ways"]["two runs"]
         rows.append([f"{cell['agent']}, history {cell['history']}", f"{1 / one['seconds']:,.0f}"])
         rows[-1] += [f"{2 / two['seconds']:,.0f}", milliseconds(one), f"{2 / two['ratio']:.2f}"]
-    columns = (
-        "agent",
-        "steps/s, one run",
-        "two runs side by side",
-        "ms a step",
-        "gain of the second",
-    )
-    return table(columns, rows)
+    numbers = "steps/s, one run", "two runs side by side", "ms a step", "gain of the second"
+    return table(("agent", *numbers), rows)
 
 
 def other_table(cells: list[Row]) -> list[str]:
