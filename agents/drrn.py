@@ -206,17 +206,27 @@ class DRRNAgent(Agent):
         # Prompts are lists of the same few phrases, so each is tokenised once.
         return self._comma.join(map(self._encode_piece, observation.prompt().split(", ")))
 
-    def targets(self, batch: TransitionBatch, phrases: Sequence[str]) -> Tensor:
+    def targets(
+        self,
+        batch: TransitionBatch,
+        phrases: Sequence[str],
+        known: Mapping[bytes, Tensor] | None = None,
+    ) -> Tensor:
         """What Q(s, a) is pulled towards: r + γ max_a' Q(s', a'), r alone at an end.
 
         Args:
             batch: Transitions.
             phrases: The actions to choose from in every next state.
+            known: (n_actions,) values, without gradient, of texts that need not be read again.
 
         Returns:
             (batch,) targets, without gradient.
         """
-        best = self._values(batch.next_states, phrases).max(1).values
+        values = dict(known or {})
+        new = [text for text in dict.fromkeys(batch.next_states) if text not in values]
+        if new:
+            values.update(zip(new, self._values(new, phrases), strict=True))
+        best = torch.stack([values[text] for text in batch.next_states]).max(1).values
         rewards = torch.from_numpy(batch.rewards).to(best.device)
         going_on = torch.from_numpy(~batch.terminal).to(best.device)
         return rewards + self.config.gamma * best * going_on
@@ -278,10 +288,12 @@ class DRRNAgent(Agent):
     def _learn(self, phrases: Sequence[str]) -> tuple[float, float]:
         """One gradient step on the Huber loss; returns the loss and the gradient's norm."""
         batch = self.replay.sample(self.config.batch_size, self.rng)
-        values = self._forward(batch.states, phrases)
-        actions = torch.from_numpy(batch.actions).to(values.device)
-        taken = values.gather(1, actions[:, None]).squeeze(1)
-        loss = F.smooth_l1_loss(taken, self.targets(batch, phrases))
+        # Half of the next states are states of the batch: nothing moved, and the view is the same.
+        rows = {text: row for row, text in enumerate(dict.fromkeys(batch.states))}
+        values = self._forward(list(rows), phrases)
+        taken = values[[rows[text] for text in batch.states], batch.actions]
+        known = dict(zip(rows, values.detach(), strict=True))
+        loss = F.smooth_l1_loss(taken, self.targets(batch, phrases, known))
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)

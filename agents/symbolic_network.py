@@ -120,12 +120,18 @@ class FiLMExtractor(BaseFeaturesExtractor):
         Returns:
             (batch, features_dim) features.
         """
-        mission = self._encode_mission(observations["mission"].long())
-        x = self.convolutions(self.view_embedding(observations["views"].long()))
+        views, words = observations["views"].long(), observations["mission"].long()
+        # Walls ahead, turns to and fro: with one view, four of ten in a minibatch come back.
+        rows, which = torch.unique(
+            torch.cat([views.flatten(1), words], 1), dim=0, return_inverse=True
+        )
+        seen, said = rows.split([views[0].numel(), words.shape[1]], 1)
+        mission = self._encode_mission(said)
+        x = self.convolutions(self.view_embedding(seen.unflatten(1, views.shape[1:])))
         for block in self.blocks:
             x = block(x, mission)
         features: Tensor = x.flatten(1) if self.pooling == "none" else x.amax((2, 3))
-        return features
+        return features[which]
 
     def _encode_mission(self, words: Tensor) -> Tensor:
         """State of the GRU after the last word; each distinct mission is read once."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -137,19 +138,21 @@ class _Recurrence(torch.autograd.Function):
         gates = x + bias
         gates[:, 2 * size :] = bias[2 * size :]
         transposed = weight.t().contiguous()
-        end = 0
-        for old, gate, gate_rz, new in zip(
-            states[:rows].split_with_sizes(counts),
+        for count, (old, following), gate, gate_rz, r, z, recurrent, new in zip(
+            counts,
+            pairwise(states.split_with_sizes((*counts, batch))),
             gates.split_with_sizes(counts),
             gates[:, : 2 * size].split_with_sizes(counts),
+            gates[:, :size].split_with_sizes(counts),
+            gates[:, size : 2 * size].split_with_sizes(counts),
+            gates[:, 2 * size :].split_with_sizes(counts),
             candidate.split_with_sizes(counts),
             strict=True,
         ):
-            end += len(old)
             gate.addmm_(old, transposed)
             gate_rz.sigmoid_()
-            new.addcmul_(gate[:, :size], gate[:, 2 * size :]).tanh_()
-            torch.lerp(new, old, gate[:, size : 2 * size], out=states[end : end + len(old)])
+            new.addcmul_(r, recurrent).tanh_()
+            torch.lerp(new, old, z, out=following[:count])
         ctx.save_for_backward(weight, states[:rows], candidate, gates)
         ctx.counts = counts
         return states[rows:]
@@ -167,13 +170,14 @@ class _Recurrence(torch.autograd.Function):
         found = torch.stack([*parts, to_recurrent, to_candidate], 1)
         z = z.contiguous()
         grad_h = grads[0].clone(memory_format=torch.contiguous_format)
-        for step, gate, kept in zip(
+        for count, step, gate, kept in zip(
+            reversed(ctx.counts),
             reversed(found.split_with_sizes(ctx.counts)),
             reversed(found.flatten(1)[:, : 3 * size].split_with_sizes(ctx.counts)),
             reversed(z.split_with_sizes(ctx.counts)),
             strict=True,
         ):
-            grad = grad_h[: len(kept)]
+            grad = grad_h[:count]
             step.mul_(grad[:, None])
             grad.mul_(kept).addmm_(gate, weight)
         grad_x = torch.cat([found[:, :2], found[:, 3:]], 1).flatten(1)

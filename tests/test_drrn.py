@@ -91,6 +91,30 @@ def test_a_gradient_step_lowers_the_huber_loss_of_the_action_taken() -> None:
     assert last < loss / 10
 
 
+def test_texts_that_come_twice_are_read_once_and_count_twice() -> None:
+    agent, envs = build(replace(SMALL, steps_per_update=10**9))
+    agent.update(envs)
+    a, b, c = (agent.encode(TextEnv("MixedTrainLocal").reset(seed=seed)[0]) for seed in range(3))
+    agent.replay._states[:] = [a, a, b]
+    agent.replay._next_states[:] = [b, c, c]
+    agent.replay._outcomes[:] = [(0, 0.5, False), (3, 0.0, False), (3, 1.0, True)]
+    phrases = [agent._encode_piece(phrase) for phrase in ACTIONS]
+    following = [max(q_value(agent.network, t, p) for p in phrases) for t in (b, c)]
+    errors = np.array(
+        [
+            q_value(agent.network, a, phrases[0]) - 0.5 - 0.9 * following[0],
+            q_value(agent.network, a, phrases[3]) - 0.9 * following[1],
+            q_value(agent.network, b, phrases[3]) - 1.0,
+        ]
+    )
+    huber = np.where(abs(errors) < 1, errors**2 / 2, abs(errors) - 0.5)
+    read: list[int] = []
+    agent.network.register_forward_pre_hook(lambda _, given: read.append(len(given[0].ranks)))
+    loss, _ = agent._learn(ACTIONS)
+    assert loss == pytest.approx(huber.mean(), rel=1e-4)
+    assert read == [2, 1]
+
+
 @pytest.mark.parametrize("bootstrap", [False, True])
 def test_remembers_every_step_and_the_last_view_of_an_ended_episode(bootstrap: bool) -> None:
     agent, envs = build(replace(SMALL, bootstrap_on_timeout=bootstrap))

@@ -2,29 +2,18 @@
 
 import json
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from agents.base import AgentContext, AgentError
 from agents.symbolic_env import (
-    MAX_WORDS,
-    N_CODES,
-    N_WORDS,
-    PAD_WORD,
-    UNKNOWN_WORD,
-    SymbolicVecEnv,
     encode,
-    encode_goal,
-    symbolic_space,
 )
-from agents.symbolic_network import BagOfCodes, FiLMBlock, FiLMExtractor, Pooling
 from agents.symbolic_ppo import SymbolicPPOAgent, SymbolicPPOConfig
-from envs import LEVELS, SPLITS, TextEnv, VectorEnv
+from envs import TextEnv, VectorEnv
 
 SMALL = SymbolicPPOConfig(
     channels=4,
@@ -40,10 +29,6 @@ SMALL = SymbolicPPOConfig(
 
 def make() -> TextEnv:
     return TextEnv("MixedTrainLocal", room_size=5, num_distractors=1, max_steps=5)
-
-
-def make_easy() -> TextEnv:
-    return TextEnv("GoToLocal", room_size=5, num_distractors=1, max_steps=10)
 
 
 def build(
@@ -62,143 +47,6 @@ def saved(agent: SymbolicPPOAgent, directory: Path) -> dict[str, bytes]:
 def global_randomness() -> tuple[bytes, str]:
     numpy_state = repr(np.random.get_state())  # noqa: NPY002
     return torch.get_rng_state().numpy().tobytes(), numpy_state
-
-
-def test_views_are_stacked_with_the_latest_last_and_zeros_before_the_first() -> None:
-    env = make()
-    observations = [env.reset(seed=1)[0]]
-    observations += [env.step(action)[0] for action in (0, 0, 0)]
-    views = encode(observations, history=3)["views"]
-    assert views.shape == (4, 7, 7, 9)
-    images = [observation.images[-1] for observation in observations if observation.images]
-    assert not views[0, :, :, :6].any()
-    assert np.array_equal(views[0, :, :, 6:], images[0])
-    assert not views[1, :, :, :3].any()
-    assert np.array_equal(views[3], np.concatenate(images[1:], axis=2))
-    assert np.array_equal(encode(observations, history=1)["views"][3], images[3])
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_every_mission_fits_and_has_no_unknown_word(level: str) -> None:
-    env = TextEnv(level)
-    for seed in range(30):
-        goal = env.reset(seed=seed)[0].goal
-        ids = encode_goal(goal).tolist()
-        length = len(goal.split())
-        assert length < MAX_WORDS
-        assert all(UNKNOWN_WORD < word < N_WORDS for word in ids[:length])
-        assert ids[length:] == [PAD_WORD] * (MAX_WORDS - length)
-
-
-def test_words_of_other_splits_are_unknown_and_long_goals_are_cut() -> None:
-    env = TextEnv("MixedTrainLocal", view=SPLITS["invented-words"].view)
-    words = {word for seed in range(20) for word in encode_goal(env.reset(seed=seed)[0].goal)}
-    assert UNKNOWN_WORD in words
-    ids = encode_goal("go to the dax, then pick up the red ball")
-    assert ids[3] == UNKNOWN_WORD
-    assert ids[9] == encode_goal("ball")[0]
-    assert len(set(encode_goal("red green blue purple yellow grey").tolist())) == 7
-    assert encode_goal("the " * 100).tolist() == [encode_goal("the")[0]] * MAX_WORDS
-
-
-def test_observations_lie_in_the_declared_space() -> None:
-    env = TextEnv("MixedTrainLocal")
-    space = symbolic_space(3)
-    for seed in range(10):
-        arrays = encode([env.reset(seed=seed)[0]], 3)
-        assert space.contains({name: array[0] for name, array in arrays.items()})
-
-
-def test_observations_without_images_are_refused() -> None:
-    with pytest.raises(AgentError, match="images"):
-        encode([replace(make().reset(seed=0)[0], images=None)], 3)
-
-
-def test_a_cell_is_the_sum_of_its_codes_embeddings() -> None:
-    torch.manual_seed(0)
-    bag = BagOfCodes(history=2, channels=5)
-    highest = torch.tensor([n - 1 for n in N_CODES] * 2)
-    views = torch.stack([torch.zeros(6, dtype=torch.int64), highest]).view(1, 2, 1, 6)
-    views = torch.cat([views, torch.tensor([1, 0, 2, 5, 3, 0]).view(1, 1, 1, 6)], 1)
-    embedded = bag(views)
-    assert embedded.shape == (1, 5, 3, 1)
-    for column in range(3):
-        codes = views[0, column, 0].tolist()
-        expected = sum(
-            table[age, codes[3 * age + k]]
-            for age, (k, table) in product(
-                range(2), enumerate((bag.types, bag.colours, bag.states))
-            )
-        )
-        torch.testing.assert_close(embedded[0, :, column, 0], expected)
-
-
-def test_a_mission_scales_and_shifts_each_channel() -> None:
-    torch.manual_seed(0)
-    block = FiLMBlock(channels=2, mission_size=3)
-    x, mission = torch.randn(1, 2, 4, 4), torch.randn(1, 3)
-    gamma, beta = block.modulation(mission)[0].view(2, 2)
-    plain = block.after(F.relu(block.before(x)))
-    shifted = (1 + gamma.view(1, 2, 1, 1)) * plain + beta.view(1, 2, 1, 1)
-    torch.testing.assert_close(block(x, mission), x + F.relu(shifted))
-
-
-@pytest.mark.parametrize("pooling", ["end", "early", "none"])
-def test_features_depend_on_view_and_mission_but_not_on_the_batch(pooling: Pooling) -> None:
-    torch.manual_seed(0)
-    extractor = FiLMExtractor(symbolic_space(3), channels=6, mission_size=5, pooling=pooling)
-    env = TextEnv("MixedTrainLocal")
-    observations = [env.reset(seed=seed)[0] for seed in range(5)]
-    observations.append(replace(observations[0], goal=observations[1].goal))
-    observations.append(replace(observations[0], images=observations[1].images))
-
-    def features(group: list) -> torch.Tensor:
-        arrays = encode(group, 3)
-        return extractor({name: torch.from_numpy(array) for name, array in arrays.items()})
-
-    together = features(observations)
-    assert together.shape == (7, extractor.features_dim)
-    torch.testing.assert_close(together, torch.cat([features([o]) for o in observations]))
-    assert not torch.allclose(together[0], together[5])
-    assert not torch.allclose(together[0], together[6])
-
-
-@pytest.mark.parametrize("bootstrap", [False, True])
-def test_the_bridge_gives_what_the_environments_gave(bootstrap: bool) -> None:
-    bridge = SymbolicVecEnv(3, 6, 3, reward_scale=20.0, bootstrap_on_timeout=bootstrap)
-    bridge.envs, twin = VectorEnv(make_easy, 3, 0), VectorEnv(make_easy, 3, 0)
-    rng = np.random.default_rng(0)
-    successes = timeouts = 0
-    for _ in range(120):
-        actions = rng.integers(0, 6, 3)
-        observations, rewards, done, infos = bridge.step(actions)
-        result = twin.step(actions)
-        expected = encode(result.observations, 3)
-        assert all(np.array_equal(observations[name], expected[name]) for name in expected)
-        assert rewards.tolist() == (result.rewards * 20).tolist()
-        assert done.tolist() == result.done.tolist()
-        for i, last_view in enumerate(result.final_observations):
-            assert ("terminal_observation" in infos[i]) == result.done[i]
-            if last_view is None:
-                continue
-            for name, array in encode([last_view], 3).items():
-                assert np.array_equal(infos[i]["terminal_observation"][name], array[0])
-            assert infos[i]["TimeLimit.truncated"] == (bootstrap and result.truncated[i])
-            successes, timeouts = successes + result.terminated[i], timeouts + result.truncated[i]
-    assert successes > 0
-    assert timeouts > 0
-
-
-def test_the_bridge_s_reset_leaves_running_episodes_alone() -> None:
-    bridge = SymbolicVecEnv(3, 6, 3)
-    with pytest.raises(RuntimeError, match="set envs"):
-        bridge.reset()
-    bridge.envs = VectorEnv(make, 3, 0)
-    bridge.envs.step([0, 1, 2])
-    before = bridge.envs.state()
-    shown = bridge.reset()
-    assert bridge.envs.state() == before
-    assert np.array_equal(shown["views"], encode(bridge.envs.observations, 3)["views"])
 
 
 def test_updates_go_on_where_the_last_one_stopped() -> None:
