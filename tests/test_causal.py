@@ -10,6 +10,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from agents import AgentError
 from agents.language_model import smollm2
 from agents.language_model.agent import LanguageModelAgent
+from agents.language_model.config import LanguageModelConfig
+from agents.language_model.cost import LanguageModelCost
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,16 @@ def assert_scored_like_one_at_a_time(trained: LanguageModelAgent, batch: list) -
     expected = torch.stack([one_at_a_time(trained, observation) for observation in batch])
     assert expected.exp().max() > 0.3  # not all the same
     torch.testing.assert_close(log_policy, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_plan_counts_the_tokens_that_are_read(llama: str) -> None:
+    reader, seen = agent(llama).reader, observations()
+    phrases = seen[0].action_phrases
+    cost = LanguageModelCost(LanguageModelConfig(model=llama), len(phrases), learns=False)
+    lengths = cost.lengths([observation.prompt() for observation in seen])
+    assert lengths == [len(tokens) for tokens in reader.prompts(seen)]
+    work = cost.work([lengths], phrases, learning=False)
+    assert work.tree_tokens == len(seen) * len(reader.tree(phrases).tokens)
 
 
 @pytest.mark.parametrize("split", ["train", "synonym-actions", "french-goto"])

@@ -14,6 +14,7 @@ from agents.language_model.config import LanguageModelConfig
 from agents.language_model.precision import Chosen, choose_precision
 from agents.language_model.prefix_tree import PrefixTree, build_prefix_tree
 from agents.language_model.prompt_batch import length_batches
+from agents.language_model.reading import before_continuation, continuations
 from agents.language_model.shallow import VOCABULARY, Pass, ShallowPolicy, Size
 
 _LENGTHS = (16, 32, 64)  # FLOPs are a polynomial of the second degree in a prompt's length
@@ -113,7 +114,8 @@ class LanguageModelCost:
 
     def lengths(self, prompts: Sequence[str]) -> list[int]:
         """Tokens of each prompt."""
-        return [len(ids) for ids in self.architecture.tokens(prompts)]
+        read = map(before_continuation, prompts) if self._causal else prompts
+        return [len(ids) for ids in self.architecture.tokens(list(read))]
 
     @cached_property
     def parameters(self) -> tuple[int, int]:
@@ -250,6 +252,10 @@ class LanguageModelCost:
         return (*self.architecture.depth, self.architecture.config.vocab_size / VOCABULARY)
 
     @property
+    def _causal(self) -> bool:
+        return not self.architecture.config.is_encoder_decoder
+
+    @property
     def _least(self) -> Size:
         return (1 if self._size[0] else 0), 1, 1
 
@@ -279,7 +285,8 @@ class LanguageModelCost:
 
     def _tree(self, phrases: Sequence[str]) -> PrefixTree:
         """The actions' tree, with its tokens numbered anew so that a small vocabulary has them."""
-        actions = self.architecture.tokens(phrases)
+        tokens = self.architecture.tokens
+        actions = continuations(phrases, tokens) if self._causal else tokens(phrases)
         index = {token: 1 + i for i, token in enumerate({t for action in actions for t in action})}
         return build_prefix_tree([[index[t] for t in action] for action in actions], 0)
 

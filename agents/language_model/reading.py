@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -47,8 +47,8 @@ class Reader:
         if len(self._prompts) > _KEPT_PROMPTS:
             self._prompts.clear()
         texts = [observation.prompt() for observation in observations]
-        if self._start_token is None:  # the space after it belongs to the action's first word
-            texts = [text.rstrip() for text in texts]
+        if self._start_token is None:
+            texts = [before_continuation(text) for text in texts]
         missing = [text for text in dict.fromkeys(texts) if text not in self._prompts]
         if missing:
             arrays = (np.array(ids, np.int64) for ids in self._encoded(missing))
@@ -61,9 +61,9 @@ class Reader:
             start = self._start_token
             if start is None:
                 # Of a causal model's tree the first token is never read.
-                tree = build_prefix_tree(self._going_on(phrases), self.pad_token)
+                tree = build_prefix_tree(continuations(phrases, self._encoded), self.pad_token)
             else:
-                tree = build_prefix_tree(self._encoded(list(phrases)), start)
+                tree = build_prefix_tree(self._encoded(phrases), start)
             self._trees[phrases] = tree.to(self._device)
         return self._trees[phrases]
 
@@ -71,19 +71,32 @@ class Reader:
         """Lets go of prompts that will hardly be seen again."""
         self._prompts.clear()
 
-    def _going_on(self, phrases: tuple[str, ...]) -> list[list[int]]:
-        """Tokens of phrases as the text goes on with them after a prompt.
-
-        Most tokenizers write the space into the word after it; a space and a word without one are
-        something that a model has hardly ever read.
-        """
-        (before,) = self._encoded([_LAST_SIGN])
-        whole = self._encoded([f"{_LAST_SIGN} {phrase}" for phrase in phrases])
-        return [tokens[len(before) :] for tokens in whole]
-
-    def _encoded(self, texts: list[str]) -> list[list[int]]:
-        encoded: list[list[int]] = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
+    def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
+        encoded: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False)[
+            "input_ids"
+        ]
         return encoded
+
+
+def before_continuation(prompt: str) -> str:
+    """A prompt as a causal model reads it: its last space is the action's first word's."""
+    return prompt.rstrip()
+
+
+def continuations(
+    phrases: Sequence[str], tokens: Callable[[Sequence[str]], list[list[int]]]
+) -> list[list[int]]:
+    """Tokens of phrases as a causal model's text goes on with them after a prompt.
+
+    Most tokenizers write the space into the word after it; a space and a word without one are
+    something that a model has hardly ever read.
+
+    Args:
+        phrases: The candidate actions.
+        tokens: The tokenizer, without special tokens.
+    """
+    (before,) = tokens([_LAST_SIGN])
+    return [ids[len(before) :] for ids in tokens([f"{_LAST_SIGN} {phrase}" for phrase in phrases])]
 
 
 def by_phrases(observations: Sequence[Observation]) -> dict[tuple[str, ...], list[int]]:
