@@ -144,7 +144,8 @@ def reproduce(
 def _executor(name: str, slurm: Sequence[str], jobs: int | None) -> Executor:
     from bench.config import ConfigError
     from bench.executors import Processes
-    from bench.submission import Submitted, slurm_options
+    from bench.slurm_options import slurm_options
+    from bench.submission import Submitted
 
     if name == _LOCAL:
         if slurm:

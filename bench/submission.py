@@ -17,22 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import atomic
-from bench.config import ConfigError, nearest
+from bench.config import ConfigError
 from bench.executors import Ending, Job, PlannedRun, ending_of, parent_variable, read_printed
 from bench.run import RunDirectory, RunError
+from bench.slurm_options import NO_SUBMITIT
 
 if TYPE_CHECKING:
     import submitit
 
 _STOPPED = 128 + signal.SIGTERM  # the training was told to stop, and saved everything
 _MOST_REQUEUES = 1000
-_SIGNAL_SECONDS = 120  # an update must end and be saved in it
-_SIGNAL_EARLY_SECONDS = 60  # sbatch's manual, --signal
 _GRACE_SECONDS = 60.0
-_TRUTHS = {"true": True, "false": False}
-_SHELL_LINES = ("setup", "teardown")
-_OURS = {"nodes", "ntasks_per_node", "num_gpus", "srun_args", "additional_parameters"}
-_NO_SUBMITIT = "--executor needs submitit: .venv/bin/python -m pip install 'submitit>=1.5'"
 
 
 class Submitted:
@@ -43,7 +38,7 @@ class Submitted:
 
         Args:
             cluster: ``slurm`` or ``local``, as submitit names them.
-            options: Parameters of submitit's executor, see :func:`slurm_options`.
+            options: Parameters of submitit's executor, from :mod:`bench.slurm_options`.
             side_by_side: Jobs of an array that may run at the same time; None: as many as fit.
 
         Raises:
@@ -52,7 +47,7 @@ class Submitted:
         try:
             import submitit  # noqa: F401
         except ImportError as error:
-            raise ConfigError(_NO_SUBMITIT) from error
+            raise ConfigError(NO_SUBMITIT) from error
         if cluster == "slurm" and (shutil.which("sbatch") is None or shutil.which("srun") is None):
             raise ConfigError(
                 "--executor slurm: there is no sbatch on this machine; run it on a login node of "
@@ -259,55 +254,6 @@ class SubmittedRun:
         # Popen.wait() holds a lock, and checkpoint() is called while it waits
         with suppress(ChildProcessError):
             os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
-
-
-def slurm_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Reads options of ``sbatch``.
-
-    Args:
-        pairs: ``key=value`` each, by the names of sbatch's manual, with ``-`` or ``_``.
-
-    Returns:
-        Parameters of submitit's executor.
-
-    Raises:
-        ConfigError: If there is none of that name, or no time.
-    """
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, _, text = pair.partition("=")
-        if not name or not text:
-            raise ConfigError(f"--slurm {pair}: must be key=value, such as time=240")
-        key = name.replace("-", "_")
-        if key not in _known_options():
-            hint = nearest(key, sorted(_known_options()))
-            raise ConfigError(f"--slurm {name}: no such option{hint}")
-        value: Any = _TRUTHS.get(text, text)
-        if text.isdecimal():
-            value = int(text)
-        options[key] = [text] if key in _SHELL_LINES else value
-    limit = options.get("time")
-    if type(limit) is not int or limit < 1:
-        given = "" if limit is None else f", got {limit!r}"
-        raise ConfigError(
-            f"--slurm time=MINUTES must say how long a job may take, in whole minutes{given}; a "
-            "run that needs longer is requeued and goes on"
-        )
-    delay = options.setdefault("signal_delay_s", _SIGNAL_SECONDS)
-    if type(delay) is not int or limit * 60 <= delay + _SIGNAL_EARLY_SECONDS:
-        raise ConfigError(
-            f"--slurm time={limit}: its signal may come {_SIGNAL_EARLY_SECONDS} s more than "
-            f"signal_delay_s={delay} before the end, and a job must have begun by then"
-        )
-    return options
-
-
-def _known_options() -> set[str]:
-    try:
-        from submitit import SlurmExecutor
-    except ImportError as error:
-        raise ConfigError(_NO_SUBMITIT) from error
-    return SlurmExecutor._valid_parameters() - _OURS
 
 
 def _ignore_user_signals() -> None:

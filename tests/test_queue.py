@@ -14,7 +14,7 @@ from bench.cli import cli
 from bench.config import ConfigError
 from bench.reproduce import train_command
 from bench.run import RunDirectory
-from bench.submission import slurm_options
+from bench.slurm_options import slurm_options
 
 LONG = ("--agent", "tabular", "--set", "train.steps=2048", "--split", "french-goto")
 

@@ -1,4 +1,3 @@
-import csv
 import io
 import math
 
@@ -14,14 +13,7 @@ from bench.paper import read_paper
 from bench.records import read_records
 from bench.statistics import mean_over_seeds
 from bench.table_format import (
-    Entry,
-    Table,
-    latex_escape,
-    percent,
-    rate_entry,
-    steps_entry,
     to_csv,
-    to_latex,
     to_markdown,
 )
 from bench.tables import generalisation_table, q1_table, runs_table, seed_table
@@ -61,48 +53,6 @@ def test_relative_change_is_that_of_the_means_over_common_seeds(base, data):
         mean = sum(rates[seed] for seed in seeds) / len(seeds)
         mean_base = sum(base[seed] for seed in seeds) / len(seeds)
         assert change == pytest.approx((mean - mean_base) / mean_base)
-
-
-@pytest.mark.parametrize(
-    ("cell", "expected"),
-    [
-        (Cell({0: 0.4, 1: 0.6}), f"0.50 ± {12.706 * 0.1:.2f}"),
-        (Cell({0: 0.5, 1: 0.5}), "0.50 ± 0.00"),
-        (Cell({0: 0.5}), "0.50 ± n/a"),
-        (Cell({0: 0.5}, failed=(1,), missing=(2, 3)), "0.50 ± n/a [n=1; 1 failed, 2 missing]"),
-        (Cell({}, failed=(0, 1)), "failed"),
-        (Cell({}, missing=(0,)), "missing"),
-        (Cell({}, failed=(0,), missing=(1,)), "1 failed, 1 missing"),
-    ],
-)
-def test_a_rate_shows_its_interval_or_why_there_is_none(cell, expected):
-    assert rate_entry(cell).text == expected
-
-
-@pytest.mark.parametrize(
-    ("cell", "expected"),
-    [
-        (Cell({0: 3000.0, 1: 3000.0}), "3,000 ± 0"),
-        (Cell({0: 3000.0}), "3,000 ± n/a"),
-        (Cell({0: 3000.0, 1: math.inf}), "3,000, never"),
-        (Cell({0: math.inf, 1: math.inf}), "never"),
-        (Cell({0: math.inf}, failed=(1,)), "never [n=1; 1 failed]"),
-        (Cell({}, failed=(1,)), "failed"),
-    ],
-)
-def test_steps_show_their_interval_only_if_every_seed_reached_the_threshold(cell, expected):
-    entry = steps_entry(cell)
-    assert entry.text == expected
-    reached = bool(cell.values) and all(map(math.isfinite, cell.values.values()))
-    assert entry.fields["mean"].isdigit() == reached
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [(-0.874, "-87%"), (0.5, "+50%"), (-0.004, "0%"), (0.0, "0%"), (math.nan, "n/a")],
-)
-def test_percent(change, expected):
-    assert percent(change) == expected
 
 
 def test_q1_numbers_follow_from_the_rows(tmp_path):
@@ -285,53 +235,3 @@ def test_the_papers_own_setting_needs_no_warning(tmp_path):
     assert (
         "training steps 1,500,000 [gflan-t5, npae-flan-t5] / 1,000 [npe-flan-t5] (paper: 1,500,000)"
     ) in " ".join(table.caption)
-
-
-ODD = st.text(st.sampled_from('ab|,"\n\\&%$#_{}~^<>±-0 '), min_size=1, max_size=12)
-
-
-@given(st.lists(st.lists(ODD, min_size=2, max_size=2), max_size=4))
-def test_any_text_survives_each_format(rows):
-    table = Table("odd", "Odd.", (), (), ("one", "two"), tuple(map(tuple, rows)))
-    read = list(csv.reader(io.StringIO(to_csv(table).partition("\n")[2])))
-    assert read == [["one", "two"], *rows]
-    lines = to_markdown(table).splitlines()[2:]
-    assert len(lines) == 2 + len(rows)
-    assert all(line.replace("\\|", "").count("|") == 3 for line in lines)
-    body = to_latex(table).partition("\\midrule\n")[2].partition("\\bottomrule")[0].splitlines()
-    assert len(body) == len(rows)
-    assert all(line.replace(r"\&", "").count("&") == 1 for line in body)
-
-
-@pytest.mark.parametrize(
-    ("plain", "escaped"),
-    [
-        ("50% of a_b & c#1", r"50\% of a\_b \& c\#1"),
-        ("{x}^2~\\", r"\{x\}\textasciicircum{}2\textasciitilde{}\textbackslash{}"),
-        ("0.5 ± 0.1 (-87%)", r"0.5 $\pm$ 0.1 ($-$87\%)"),
-        ("flan-t5 Q1-Q3", "flan-t5 Q1-Q3"),
-    ],
-)
-def test_latex_escape(plain, escaped):
-    assert latex_escape(plain) == escaped
-
-
-def test_latex_is_a_booktabs_table(tmp_path):
-    write_run(tmp_path, "drrn", 0, tests=ALL, label="100% a_b")
-    latex = to_latex(q1_table(read_records(tmp_path), read_paper()))
-    assert latex.startswith("% Q1")
-    rules = [latex.index(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")]
-    assert rules == sorted(rules)
-    assert r"100\% a\_b & 1 & " in latex
-    assert latex.count("{") == latex.count("}")
-
-
-def test_a_row_of_the_wrong_length_is_refused():
-    with pytest.raises(ValueError, match="differ in length"):
-        Table("bad", "Bad.", (), (), ("one", "two"), (("1",),))
-
-
-def test_csv_columns_come_from_the_fields_of_any_row():
-    rows = (("none", Entry("n/a", {"": ""})), ("one", Entry("1 (x)", {"": "1", "more": "x"})))
-    table = Table("t", "T.", (), (), ("name", "value"), rows)
-    assert to_csv(table) == "# T.\nname,value,value: more\nnone,,\none,1,x\n"
