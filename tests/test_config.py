@@ -248,7 +248,7 @@ def test_paper_profile_holds_the_published_values():
 def test_smollm2_plays_the_tasks_of_the_laptop_profile():
     ours, theirs = load_profile("laptop"), load_profile("smollm2")
     assert (ours.environment, ours.train) == (theirs.environment, theirs.train)
-    assert ours.evaluation.splits == theirs.evaluation.splits
+    assert ours.evaluation == theirs.evaluation
 
 
 def test_the_published_mix_is_the_articles_world_with_the_laptop_profiles_agents():
