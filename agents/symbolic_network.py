@@ -131,7 +131,8 @@ class FiLMExtractor(BaseFeaturesExtractor):
         for block in self.blocks:
             x = block(x, mission)
         features: Tensor = x.flatten(1) if self.pooling == "none" else x.amax((2, 3))
-        return features[which]
+        # With several threads, indexing adds the gradients of what is repeated in no fixed order.
+        return F.embedding(which, features)
 
     def _encode_mission(self, words: Tensor) -> Tensor:
         """State of the GRU after the last word; each distinct mission is read once."""
@@ -139,4 +140,4 @@ class FiLMExtractor(BaseFeaturesExtractor):
         lengths = (missions != PAD_WORD).sum(1).clamp(min=1)
         states, _ = self.mission_encoder(self.word_embedding(missions[:, : int(lengths.max())]))
         last: Tensor = states[torch.arange(len(missions), device=words.device), lengths - 1]
-        return last[which]
+        return F.embedding(which, last)

@@ -84,3 +84,24 @@ def test_an_observation_that_comes_back_is_read_once_and_counts_each_time() -> N
     assert batches == [2]
     for ours, theirs in zip(together, gradients([one], [other], [one], [one]), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_gradients_are_the_same_bytes_on_two_threads() -> None:
+    torch.manual_seed(0)
+    extractor = FiLMExtractor(symbolic_space(1), channels=32, mission_size=32, pooling="none")
+    env = TextEnv("MixedTrainLocal", history=1)
+    arrays = encode([env.reset(seed=i % 160)[0] for i in range(320)], 1)
+    batch = {k: torch.from_numpy(v) for k, v in arrays.items()}
+    slopes = torch.randn(320, extractor.features_dim)  # over the 32,768 numbers worth two threads
+    found = set()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for _ in range(10):
+            extractor.zero_grad()
+            (extractor(batch) * slopes).sum().backward()
+            grads = [p.grad for p in extractor.parameters() if p.grad is not None]
+            found.add(b"".join(grad.numpy().tobytes() for grad in grads))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found) == 1
