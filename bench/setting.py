@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
+from agents.base import AgentError
 from bench import paper
+from bench.config import ConfigError
+from bench.profile import load_profile
 from bench.records import Records, Run
 from envs import TASK_KINDS
 
@@ -14,6 +19,13 @@ _NEVER_PRETRAINED = (
     "npa-flan-t5",
     "npe-flan-t5",
 )  # by definition, in the paper too
+
+_SECTIONS = ("environment", "train", "agent_options")
+# The first six have sentences of their own; the others change no result but by rounding.
+_SAID_OR_SAME = {
+    *("steps", "room_size", "history", "num_distractors", "task_kinds", "model"),
+    *("checkpoint_every", "max_batch_tokens", "activation_checkpointing"),
+}
 
 
 def profiles(records: Records) -> str:
@@ -67,6 +79,7 @@ def departures(records: Records) -> tuple[str, ...]:
     for name, value, of in published:
         if {of(run) for run in runs} - {None, value}:
             differing.append(f"{name} {_spread(records, of)} (paper: {value:,})")
+    differing += _changed(runs)
     if any(len(kinds) < len(TASK_KINDS) for kinds in map(_kinds, runs)):
         differing.append(
             f"task kinds {_spread(records, _task_kinds)} only (paper: {', '.join(TASK_KINDS)})"
@@ -84,6 +97,35 @@ def departures(records: Records) -> tuple[str, ...]:
             f"{paper.MODEL}, pretrained: this says nothing about what pretraining gives."
         )
     return tuple(sentences)
+
+
+def _changed(runs: list[Run]) -> list[str]:
+    """Options of the paper profile that were changed for a run, each with its agents."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        published = _published(run.agent) if run.manifest["profile"] == "paper" else {}
+        for section in _SECTIONS:
+            given = run.config.get(section) or {}
+            for key, value in published.get(section, {}).items():
+                if key not in _SAID_OR_SAME and given.get(key, value) != value:
+                    change = f"{key} {given[key]} (paper: {value})"
+                    found.setdefault(change, []).append(run.agent)
+    everyone = {run.agent for run in runs}
+    return [
+        change if set(agents) == everyone else f"{change} [{', '.join(dict.fromkeys(agents))}]"
+        for change, agents in found.items()
+    ]
+
+
+@cache
+def _published(agent: str) -> Mapping[str, Any]:
+    """What the paper profile gives an agent, as JSON; nothing if it does not know it."""
+    try:
+        run = next(load_profile("paper", agents=(agent,)).runs([0]))
+    except (AgentError, ConfigError):
+        return {}
+    values: dict[str, Any] = json.loads(json.dumps(run.to_json()))
+    return values
 
 
 def lacks_pretraining(records: Records, agent: str) -> bool:

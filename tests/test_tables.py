@@ -1,4 +1,5 @@
 import io
+import json
 import math
 
 import pandas as pd
@@ -11,6 +12,7 @@ from bench.comparison_tables import all_tables
 from bench.measures import Cell, relative_change
 from bench.paper import read_paper
 from bench.records import read_records
+from bench.setting import departures
 from bench.statistics import mean_over_seeds
 from bench.table_format import (
     to_csv,
@@ -218,6 +220,20 @@ def test_captions_name_the_setting_and_its_departures(tmp_path):
             assert words in caption
             assert words in to_markdown(table)
             assert words in " ".join(to_csv(table).replace("\n# ", " ").split())
+
+
+def test_an_option_changed_in_the_papers_profile_is_named(tmp_path):
+    setting = {"profile": "paper", "steps": 1_500_000, "tests": {"train": outcomes(500, 1000)}}
+    write_run(tmp_path, "drrn", 0, environment={"n_actions": 3}, **setting)
+    write_run(tmp_path, "random", 0, environment={"n_actions": 3}, **setting)
+    config = tmp_path / "drrn/seed-0/config.json"
+    values = json.loads(config.read_text())
+    values["agent_options"] = {"learning_rate": 1.0}
+    config.write_text(json.dumps(values))
+    assert departures(read_records(tmp_path))[0] == (
+        "This is not the paper's setting: n_actions 3 (paper: 6); learning_rate 1.0 (paper: "
+        "0.0001) [drrn]."
+    )
 
 
 def test_the_papers_own_setting_needs_no_warning(tmp_path):
