@@ -151,7 +151,7 @@ def _executor(name: str, slurm: Sequence[str], jobs: int | None) -> Executor:
         if slurm:
             raise ConfigError("--slurm is for --executor slurm, and this is local")
         return Processes()
-    if name == _TRIED:
+    if name == _TRIED and not any(pair.startswith("time=") for pair in slurm):
         slurm = ("time=1440", *slurm)
     return Submitted("slurm" if name == _SLURM else "local", slurm_options(slurm), jobs)
 

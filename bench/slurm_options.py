@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
-from bench.config import ConfigError, nearest
+from bench.config import ConfigError
 
 NO_SUBMITIT = "--executor needs submitit: .venv/bin/python -m pip install 'submitit>=1.5'"
 
@@ -13,7 +14,11 @@ _SIGNAL_SECONDS = 120  # an update must end and be saved in it
 _SIGNAL_EARLY_SECONDS = 60  # sbatch's manual, --signal
 _TRUTHS = {"true": True, "false": False}
 _SHELL_LINES = ("setup", "teardown")
-_OURS = {"nodes", "ntasks_per_node", "num_gpus", "srun_args", "additional_parameters"}
+# A run is one task on one node; array, logs and signal are how it is found and stopped.
+_OURS = {
+    *("nodes", "ntasks", "ntasks_per_node", "array", "output", "error", "open_mode", "signal"),
+    *("num_gpus", "srun_args", "additional_parameters"),
+}
 
 
 def slurm_options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -26,21 +31,34 @@ def slurm_options(pairs: Sequence[str]) -> dict[str, Any]:
         Parameters of submitit's executor.
 
     Raises:
-        ConfigError: If there is none of that name, or no time.
+        ConfigError: If a name is mistyped or not the user's to set, or there is no time. Names
+            that submitit does not know go to sbatch as they are, which refuses what it does not
+            know either.
     """
     options: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    known = _known_options()
     for pair in pairs:
         name, _, text = pair.partition("=")
         if not name or not text:
             raise ConfigError(f"--slurm {pair}: must be key=value, such as time=240")
         key = name.replace("-", "_")
-        if key not in _known_options():
-            hint = nearest(key, sorted(_known_options()))
-            raise ConfigError(f"--slurm {name}: no such option{hint}")
+        if key in _OURS:
+            raise ConfigError(f"--slurm {name}: the harness sets it itself")
+        near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.8)
+        if key not in known and near:
+            raise ConfigError(f"--slurm {name}: no such option; did you mean {near[0]!r}?")
         value: Any = _TRUTHS.get(text, text)
-        if text.isdecimal():
+        if text.removeprefix("-").isdecimal():
             value = int(text)
-        options[key] = [text] if key in _SHELL_LINES else value
+        if key in _SHELL_LINES:
+            options.setdefault(key, []).append(text)
+        elif key in options or key in others:
+            raise ConfigError(f"--slurm {name}: given twice")
+        else:
+            (options if key in known else others)[key] = value
+    if others:
+        options["additional_parameters"] = others
     limit = options.get("time")
     if type(limit) is not int or limit < 1:
         given = "" if limit is None else f", got {limit!r}"
@@ -49,7 +67,7 @@ def slurm_options(pairs: Sequence[str]) -> dict[str, Any]:
             "run that needs longer is requeued and goes on"
         )
     delay = options.setdefault("signal_delay_s", _SIGNAL_SECONDS)
-    if type(delay) is not int or limit * 60 <= delay + _SIGNAL_EARLY_SECONDS:
+    if type(delay) is not int or delay < 0 or limit * 60 <= delay + _SIGNAL_EARLY_SECONDS:
         raise ConfigError(
             f"--slurm time={limit}: its signal may come {_SIGNAL_EARLY_SECONDS} s more than "
             f"signal_delay_s={delay} before the end, and a job must have begun by then"

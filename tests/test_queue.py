@@ -139,8 +139,12 @@ def test_a_launcher_starts_the_runs(folder):
         (("time=0",), "got 0"),
         (("time=3",), "time=3: its signal may come 60 s more than signal_delay_s=120"),
         (("time=60", "signal_delay_s=soon"), "signal_delay_s=soon"),
+        (("time=60", "signal_delay_s=-5"), "signal_delay_s=-5"),
+        (("time=60", "time=120"), "time: given twice"),
+        (("time=60", "reservation=a", "reservation=b"), "reservation: given twice"),
         (("time=60", "partitio=gpu"), "'partition'"),
-        (("time=60", "nodes=2"), "nodes: no such option"),
+        (("time=60", "nodes=2"), "nodes: the harness sets it itself"),
+        (("time=60", "open-mode=truncate"), "open-mode: the harness sets it itself"),
         (("time=60", "mem="), "must be key=value"),
         (("time",), "must be key=value"),
     ],
@@ -153,13 +157,15 @@ def test_options_of_sbatch_that_cannot_be_used_are_refused(pairs, named):
 
 def test_options_of_sbatch_go_by_the_names_of_its_manual():
     given = ("time=60", "gpus-per-node=1", "gres=gpu:1", "exclusive=true", "setup=module load x")
-    assert slurm_options(given) == {
+    beyond_submitit = ("reservation=night", "no-kill=true", "setup=source env.sh")
+    assert slurm_options((*given, *beyond_submitit)) == {
         "time": 60,
         "signal_delay_s": 120,
         "gpus_per_node": 1,
         "gres": "gpu:1",
         "exclusive": True,
-        "setup": ["module load x"],
+        "setup": ["module load x", "source env.sh"],
+        "additional_parameters": {"reservation": "night", "no_kill": True},
     }
 
 
