@@ -202,6 +202,13 @@ class Agent(ABC):
         """
         return ()
 
+    def begin_test(self) -> None:  # noqa: B027  # most agents need none
+        """Forgets what was kept from other tests; called before each split.
+
+        A test that was cut off is played again from its start by another process. What an agent
+        keeps to go faster must not show in its last digits.
+        """
+
     def attach(self, envs: Sequence[TextEnv]) -> None:  # noqa: B027  # most agents need none
         """Shows a privileged agent the environments behind the next observations.
 

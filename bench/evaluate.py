@@ -129,6 +129,8 @@ def evaluate(
     envs = [config.environment.build(split.level, split.view) for _ in range(n_envs)]
     finished: dict[int, TestEpisode] = {}
     try:
+        with speaking_for(who):
+            agent.begin_test()
         slots = [_start(env, seed, config.seed) for env, seed in zip(envs, waiting, strict=False)]
         while slots:
             with speaking_for(who):

@@ -1,9 +1,11 @@
 """Action scoring against a plain reference; checkpoints; weights that transformers can open."""
 
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_agents import SMALL, agent, environments, miniflan_tokenizer, observations, run, weights
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
 
@@ -164,6 +166,28 @@ def test_a_restored_agent_goes_on_as_if_never_stopped(tmp_path: Path) -> None:
     resumed.load(tmp_path)
     again.restore(state)
     assert (run(resumed, again, 2), weights(resumed)) == expected
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    agent().save(tmp_path)
+    with pytest.raises(AgentError, match="does not fit: its heads are"):
+        agent(policy_head="action_heads").load(tmp_path)
+    path = tmp_path / "model/model.safetensors"
+    kept = {k: v for k, v in load_file(path).items() if "decoder.block.0" not in k}
+    save_file(kept, path)
+    with pytest.raises(AgentError, match=r"does not fit.*nothing for .'decoder.block.0"):
+        agent().load(tmp_path)
+
+
+def test_tests_forget_what_was_scored_beside_other_prompts() -> None:
+    trained, seen = agent(), observations()
+    trained.act(seen)
+    with patch.object(trained.recall, "_policy", wraps=trained.recall._policy) as asked:
+        trained.act(seen)
+        assert not asked.called
+        trained.begin_test()
+        trained.act(seen)
+        assert asked.called
 
 
 def test_saved_weights_open_with_transformers(tmp_path: Path, untied_checkpoint: Path) -> None:

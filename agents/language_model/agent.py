@@ -27,7 +27,7 @@ from agents.language_model.reading import Reader, by_phrases
 from agents.language_model.recall import Recall, distinct
 from agents.ppo import Rollout, collect_rollout, generalized_advantages, ppo_loss
 from agents.schedule import decayed
-from agents.training_state import load_optimizer, save_optimizer
+from agents.training_state import load_model, load_optimizer, save_optimizer
 from envs.observation import Observation
 from envs.vector import VectorEnv
 
@@ -159,6 +159,10 @@ class LanguageModelAgent(Agent):
         residual = (returns - rollout.values).var() / returns.var().clamp_min(1e-8)
         return {**metrics, "explained_variance": float(1.0 - residual)}
 
+    def begin_test(self) -> None:
+        """Forgets its answers: beside other prompts they could differ in the last digit."""
+        self.recall.forget()
+
     def _learn(self, rollout: Rollout, advantages: Tensor, returns: Tensor) -> dict[str, float]:
         observations = rollout.flat_observations()
         # On the device once; from there on nothing is copied back before the last step.
@@ -246,11 +250,12 @@ class LanguageModelAgent(Agent):
         """
         try:
             if self.adapted is None:
-                weights = load_file(directory / "model" / "model.safetensors")
-                self.backbone.model.load_state_dict(weights, strict=False)
+                load_model(self.backbone.model, directory / "model" / "model.safetensors")
             else:
                 load_adapters(self.adapted, directory / "model")
             heads = load_file(directory / "heads.safetensors")
+            if heads.keys() != self._head_tensors().keys():
+                raise RuntimeError(f"its heads are {sorted(heads)}")
             self.policy.load_state_dict(heads, strict=False)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]

@@ -143,7 +143,8 @@ class LanguageModelCost:
         prompts = sum(map(len, groups))
         return Work(
             prompt_tokens=float(sum(map(sum, groups))),
-            tree_tokens=float(prompts * self._nodes(tree)),
+            # A causal model's first node is the prompt's last token.
+            tree_tokens=float(prompts * (self._nodes(tree) - self._causal)),
             flops=sum(len(group) * flops(max(group)) for group in groups),
             launches=launches * len(groups),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from agents.miniflan.architecture import grown, miniflan_config, random_miniflan
@@ -16,7 +16,7 @@ from agents.miniflan.mixture import Example, draw_batch
 from agents.miniflan.muon import Muon
 from agents.miniflan.tokenizer import train_miniflan_tokenizer
 from agents.miniflan.validation import questionnaires
-from agents.training_state import load_optimizer, save_optimizer
+from agents.training_state import load_model, load_optimizer, save_optimizer
 
 _IGNORED = -100
 _ASKED_AT_ONCE = 50
@@ -189,7 +189,7 @@ class Pretraining:
         """
         if steps > self.config.grow_after:
             self._grow()
-        self.model.load_state_dict(load_file(directory / "model.safetensors"), strict=False)
+        load_model(self.model, directory / "model.safetensors")
         for name, (optimizer, _) in self._optimizers.items():
             load_optimizer(optimizer, directory / f"{name}.safetensors")
         self.steps, self.examples = steps, examples
