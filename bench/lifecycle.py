@@ -210,7 +210,14 @@ def evaluate_run(
         )
         with logging_to(run.log, console):
             sitting = Sitting(agent, wanted, run, console)
-            sitting.guard(lambda: sitting.go_on(test=True, again=asked))
+            try:
+                sitting.guard(lambda: sitting.go_on(test=True, again=asked))
+            except RunFailed:
+                count = wanted.evaluation.episodes
+                if all(run.tested(name, count) for name in wanted.evaluation.splits):
+                    # The rows that were there still are; the run stays as good as it was.
+                    run.update_manifest("trained", error=(run.manifest() or {}).get("error"))
+                raise
 
 
 def _identity(agent: Agent, config: RunConfig) -> dict[str, Any]:
