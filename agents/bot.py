@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from agents.base import Agent, AgentError
 from envs.observation import Observation
 from envs.text_env import TextEnv
+
+log = logging.getLogger("glam")
 
 
 class BotAgent(Agent):
@@ -24,7 +27,7 @@ class BotAgent(Agent):
         """Starts without any running episode."""
         super().__init__(config, context)
         self._envs: Sequence[TextEnv] = ()
-        self._bots: dict[int, tuple[BabyAIBot, int]] = {}
+        self._bots: dict[int, tuple[BabyAIBot | None, int]] = {}
 
     def attach(self, envs: Sequence[TextEnv]) -> None:
         """Notes which environments the next observations come from."""
@@ -49,11 +52,15 @@ class BotAgent(Agent):
         if grid.step_count == 0:
             self._bots[id(env)] = (BabyAIBot(grid), -1)
         bot, previous = self._bots[id(env)]
+        if bot is None:
+            return int(grid.actions.left)
         try:
             action = int(bot.replan(None if previous < 0 else previous))
-        except (AssertionError, IndexError, AttributeError, TypeError, ValueError):
-            # The planner gives up on a few episodes; that costs it the episode, not the run.
+        except (AssertionError, IndexError, AttributeError, TypeError, ValueError) as error:
+            log.warning("the bot gave up on %r: %r", grid.mission, error)
             action = int(grid.actions.done)
-        action = min(action, env.n_actions - 1)
+        # It gave up, thinks it is done, or needs an action that there is not: the episode is lost.
+        if action >= min(env.n_actions, grid.actions.done):
+            bot, action = None, int(grid.actions.left)
         self._bots[id(env)] = (bot, action)
         return action

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -230,7 +231,8 @@ def load_cost(entry: AgentEntry, options: Any, n_actions: int) -> Any | None:
 
 
 def _import_file(path: Path) -> Any:
-    module_name = f"glam_plugin_{path.stem}"
+    digest = hashlib.sha256(bytes(path.resolve())).hexdigest()[:8]  # two may be called agent.py
+    module_name = f"glam_plugin_{path.stem}_{digest}"
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")

@@ -9,15 +9,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from bench import provenance
 from bench.config import RunConfig
 from bench.interruption import PARENT_VARIABLE
 from bench.run import RunDirectory
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
