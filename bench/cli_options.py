@@ -30,7 +30,7 @@ PROFILE = click.option(
     default="laptop",
     show_default=True,
     metavar="NAME|FILE",
-    help="Setting of the runs: smoke, laptop, smollm2, paper, or your own YAML file.",
+    help="Setting of the runs: smoke, laptop, published-mix, smollm2, paper, or your own YAML.",
 )
 SET = click.option(
     "--set",

@@ -201,7 +201,7 @@ own, pretrained by `glam pretrain` on the benchmark's own instruction mixture an
 It is not Flan-T5. `glam pretrain` wrote this card.
 
 **Mixture.** Scenes that are drawn, in the environment's wording, with up to eight things from some
-270 nouns, 30 colours and made-up words, and questions about them: blanks to fill with the place of
+260 nouns, 30 colours and made-up words, and questions about them: blanks to fill with the place of
 a named thing, where, what, on which side, which is nearest, is there, how many; an instruction and
 a scene, where is the thing of its first or last step; the order of an instruction's two steps;
 synonyms, opposites, categories, shades of colours; English and French translations. 15% of the

@@ -69,6 +69,7 @@ def _markdown(
         f"[LaTeX](tables/{table.name}.tex)"
         for table in tables
     ]
+    learning = [n for n in (*_PROBE_FIGURES, "training_diagnostics") if n in figures]
     sections = [
         f"# GLAM-Bench, profile {profiles(records)}\n\nThe same with replays and provenance: "
         "[report.html](report.html).",
@@ -90,8 +91,7 @@ def _markdown(
         _figure("success_by_task_kind") + " All splits: [table](tables/task_kinds.md).",
         "## Success by distance and view",
         _table(by_name["difficulty"]),
-        "## While they learn",
-        *(_figure(n) for n in (*_PROBE_FIGURES, "training_diagnostics") if n in figures),
+        *(("## While they learn", *map(_figure, learning)) if learning else ()),
         "## Caveats",
         "\n".join(notes),
         "## Where the numbers come from",
