@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,7 +37,12 @@ def speaking_for(who: str) -> Iterator[None]:
     except AgentError as error:
         raise AgentError(f"{who}: {error}") from error
     except (Exception, SystemExit) as error:
-        raise AgentError(f"{who}: {type(error).__name__}: {error}".rstrip(": ")) from error
+        frames = traceback.extract_tb(error.__traceback__)
+        place = [frame for frame in frames if "site-packages" not in frame.filename][-1]
+        raise AgentError(
+            f"{who}: {type(error).__name__}: {error}".rstrip(": ")
+            + f" ({Path(place.filename).name}, line {place.lineno})"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,10 @@ class Agent(ABC):
         Raises:
             AgentError: If the agent does not learn.
         """
-        raise AgentError(f"{type(self).__name__} does not learn; it can only be evaluated")
+        name = type(self).__name__
+        if self.learns:
+            raise AgentError(f"{name} has no update(envs); if it does not learn: learns = False")
+        raise AgentError(f"{name} does not learn; it can only be evaluated")
 
     def save(self, directory: Path) -> None:
         """Writes everything a resumed run needs: weights, optimiser, replay, generators.

@@ -167,7 +167,11 @@ def find(name: str) -> AgentEntry:
         path, _, class_name = name.rpartition(":")
         if not Path(path).is_file():
             raise AgentError(f"no file {path!r} to take the agent {class_name!r} from")
+        if class_name.lower() in BUILT_IN:
+            raise AgentError(f"{name}: {class_name.lower()!r} is taken; rename the class")
         return AgentEntry(class_name.lower(), name, f"from {path}")
+    if name.endswith(".py"):
+        raise AgentError(f"{name!r} names no class; say {name}:CLASS")
     entries = registered()
     if name not in entries:
         near = difflib.get_close_matches(name, entries, n=1, cutoff=0.4)

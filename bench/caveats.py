@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench import measures
+from bench.config import differences
 from bench.records import ENDED, MISSING, Records, Run
 from bench.setting import departures
 
@@ -15,6 +16,8 @@ def caveats(records: Records) -> tuple[str, ...]:
         *departures(records),
         *_seeds(records),
         *(sentence for run in records.runs for sentence in _incomplete(run)),
+        *_different_options(records),
+        *_different_code(records),
         *_different_episodes(records),
         *_untraceable(records),
     )
@@ -44,6 +47,38 @@ def _incomplete(run: Run) -> list[str]:
         for split, rows in run.evaluation.items()
         if len(rows) != run.test_episodes
     ]
+
+
+def _different_options(records: Records) -> list[str]:
+    """Runs that are averaged as seeds of one agent although they are not."""
+    sentences = []
+    for agent in records.agents:
+        configs = [run.config for run in records.of(agent) if run.config]
+        changes = {
+            change.replace("was ", "").replace("now ", "")
+            for config in configs[1:]
+            for section in ("environment", "train", "agent_options")
+            for change in differences(configs[0].get(section, {}), config.get(section, {}))
+            if not change.startswith("checkpoint_every")
+        }
+        if changes:
+            sentences.append(
+                f"{agent}: its seeds were run with different options, "
+                f"{', '.join(sorted(changes))}; their mean is of no one agent."
+            )
+    return sentences
+
+
+def _different_code(records: Records) -> list[str]:
+    sentences = []
+    for agent in records.agents:
+        versions = {d for run in records.of(agent) for d in run.manifest.get("code_sha256", ())}
+        if len(versions) > 1:
+            sentences.append(
+                f"{agent}: its file was changed between or during its runs ({len(versions)} "
+                "versions, see code_sha256 in the manifests)."
+            )
+    return sentences
 
 
 def _different_episodes(records: Records) -> list[str]:

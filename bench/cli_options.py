@@ -59,7 +59,8 @@ DEVICE = click.option(
 FORCE_NEW = click.option(
     "--force-new",
     is_flag=True,
-    help="Start afresh what is not complete; what is there is moved aside, not deleted.",
+    help="Start afresh; what is there is moved aside, not deleted. What is complete and the same "
+    "stays.",
 )
 
 

@@ -165,7 +165,7 @@ def _start(env: TextEnv, seed: int, run_seed: int) -> _Slot:
 def _checked(actions: NDArray[Any], count: int, n_actions: int, who: str) -> NDArray[np.integer]:
     where = f"{who}: act returned"
     if actions.shape != (count,):
-        raise AgentError(f"{where} shape {actions.shape} for {count} observations")
+        raise AgentError(f"{where} shape {actions.shape}, expected ({count},) action indices")
     if not np.issubdtype(actions.dtype, np.integer):
         raise AgentError(f"{where} {actions.dtype}, not integers")
     if actions.min() < 0 or actions.max() >= n_actions:

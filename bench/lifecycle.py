@@ -152,6 +152,7 @@ def _perform(
             raise RunError(f"{obstacle}; {FRESH}")
         if not run.begun:
             run.create(config, identity, agent.learns, processes.count)
+        run.note_code(config.entry)
         with logging_to(run.log, console):
             if aside is not None:
                 log.warning("moved the old run to %s", aside)
@@ -202,6 +203,7 @@ def evaluate_run(
         if obstacle is not None:
             raise RunError(obstacle)
         run.write_config(wanted)
+        run.note_code(config.entry)
         run.update_manifest(
             "trained",
             config_hash=config_hash(wanted),

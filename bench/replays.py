@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from agents.base import Agent, AgentError, speaking_for
+import numpy as np
+
+from agents.base import Agent, AgentError, Judgement, speaking_for
 from bench.config import RunConfig
 from bench.evaluate import TestEpisode
 from bench.row_file import Cell
@@ -103,15 +105,19 @@ def judged_rows(
         part = observations[start : start + batch]
         with speaking_for(f"{type(agent).__name__}.judge"):
             judgement = agent.judge(part)
+        said = f"{type(agent).__name__}.judge"
         if judgement is None:
             rows += [("",) * (1 + n_actions)] * len(part)
             continue
-        shape = judgement.probabilities.shape
+        if not isinstance(judgement, Judgement):
+            raise AgentError(f"{said} returned {type(judgement).__name__}, expected a Judgement")
+        chosen = np.asarray(judgement.probabilities)
+        shape = chosen.shape
         if shape != (len(part), n_actions):
             expected = f"({len(part)}, {n_actions})"
-            raise AgentError(
-                f"{type(agent).__name__}.judge: probabilities of shape {shape}, expected {expected}"
-            )
+            raise AgentError(f"{said}: probabilities of shape {shape}, expected {expected}")
+        if not (np.all(chosen >= 0) and np.allclose(chosen.sum(1), 1, atol=1e-3)):
+            raise AgentError(f"{said}: probabilities are no distribution: {chosen[0].tolist()}")
         values = [""] * len(part)
         if judgement.values is not None:
             values = [f"{value:.3g}" for value in judgement.values.tolist()]

@@ -15,6 +15,7 @@ Layout::
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from typing import Any, Literal
 
 import filelock
 
+from agents.registry import is_file
 from bench import atomic, provenance
 from bench.checkpoint import CheckpointStore
 from bench.config import ConfigError, RunConfig, config_hash, differences
@@ -225,6 +227,19 @@ class RunDirectory:
             "finished": None,
             "wall_seconds": {"train": 0.0, "evaluate": 0.0},
         }
+        atomic.write_json(self.path / "manifest.json", manifest)
+
+    def note_code(self, entry: str) -> None:
+        """Adds the hash of an agent's file to those that worked on the run.
+
+        Args:
+            entry: Name of the agent, or ``path/to/file.py:Class``; the commit tells of the others.
+        """
+        if not is_file(entry):
+            return
+        digest = hashlib.sha256(Path(entry.rpartition(":")[0]).read_bytes()).hexdigest()
+        manifest = self.manifest() or {}
+        manifest["code_sha256"] = list(dict.fromkeys([*manifest.get("code_sha256", ()), digest]))
         atomic.write_json(self.path / "manifest.json", manifest)
 
     def write_config(self, config: RunConfig) -> None:

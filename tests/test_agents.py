@@ -223,6 +223,8 @@ def test_an_installed_package_offers_an_agent_by_name(tmp_path: Path) -> None:
     [
         ("gflan-t", "did you mean 'gflan-t5'"),
         ("nothing/here.py:Agent", "no file"),
+        ("nothing/here.py", "say nothing/here.py:CLASS"),
+        (f"{__file__}:Random", "'random' is taken; rename the class"),
     ],
 )
 def test_an_unknown_agent_is_named_with_the_nearest(name: str, message: str) -> None:

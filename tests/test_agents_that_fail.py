@@ -1,6 +1,7 @@
 """Whatever an agent's code does wrong ends its run with its name, the moment and the problem."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from run_files import quiet, run_in_process, small_config
 from test_agents import build, environments
 
 from agents import AgentError, sample_actions
+from bench.caveats import caveats
 from bench.cli import cli
 from bench.lifecycle import RunFailed, evaluate_run
+from bench.records import read_records
 from bench.run import RunDirectory
 from envs import TextEnv, evaluation_seeds
 
@@ -69,7 +72,9 @@ def test_what_raises_while_it_works_fails_the_run(tmp_path, place, where, body):
         run_in_process(config, tmp_path)
     manifest = RunDirectory.of(tmp_path, config).manifest()
     assert manifest["state"] == "failed"
-    assert re.match(re.escape(where) + "(KeyError: 'lost'|SystemExit$|Zero)", manifest["error"])
+    assert re.match(
+        re.escape(where) + "(KeyError: 'lost'|SystemExit|Zero).*agent.py, line", manifest["error"]
+    )
     plugin(tmp_path)  # mended: the same command goes on
     assert run_in_process(config, tmp_path).state() == "complete"
 
@@ -114,7 +119,21 @@ def test_what_raises_in_load_keeps_the_checkpoint(tmp_path):
     with pytest.raises(RunFailed, match=r"agent 'agent', loading .*steps-128: ValueError: not m"):
         run_in_process(config, tmp_path)
     plugin(tmp_path)
-    assert run_in_process(config, tmp_path).state() == "complete"
+    run = run_in_process(config, tmp_path)
+    assert run.state() == "complete"
+    assert len(run.manifest()["code_sha256"]) == 3
+    (said,) = [s for s in caveats(read_records(run.path.parents[1])) if "its file was changed" in s]
+    assert "(3 versions" in said
+
+
+def test_seeds_with_different_options_are_named(tmp_path):
+    entry = plugin(tmp_path)
+    run = run_in_process(small_config(entry, seed=0), tmp_path)
+    other = small_config(entry, seed=1)
+    other = replace(other, train=replace(other.train, n_envs=other.train.n_envs + 1))
+    run_in_process(other, tmp_path)
+    sentences = caveats(read_records(run.path.parents[1]))
+    assert any("its seeds were run with different options, n_envs" in s for s in sentences)
 
 
 def test_a_failed_evaluation_keeps_the_rows_that_were_there(tmp_path):

@@ -160,6 +160,7 @@ def test_reproduce_goes_on_past_failures_reports_them_and_skips_what_is_done(wit
         "(log: runs/mixed/nan/seed-0/train.log)",
         "glam: crash seed 0 failed: killed by SIGKILL (log: runs/mixed/crash/seed-0/train.log)",
         "glam: broken seed 0 failed: agent 'broken', building it: RuntimeError: no such model "
+        "(failing.py, line 13) "
         "(log: runs/mixed/broken/seed-0/train.log)",
     ]
     runs = folder / "runs" / "mixed"

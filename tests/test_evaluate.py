@@ -94,7 +94,7 @@ class Says(Agent):
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (lambda n: np.zeros(n + 1, int), r"shape \(4,\) for 3"),
+        (lambda n: np.zeros(n + 1, int), r"shape \(4,\), expected \(3,\)"),
         (lambda n: np.zeros((n, 1), int), r"shape \(3, 1\)"),
         (lambda n: np.zeros(n), "float64, not integers"),
         (lambda n: np.full(n, 6), "action 6, outside 0 to 5"),

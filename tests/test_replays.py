@@ -70,13 +70,22 @@ class Misfit(Agent):
         raise NotImplementedError
 
     def judge(self, observations):
-        return Judgement(np.ones((1, 2)))
+        return self.config
 
 
-def test_a_judgement_of_another_shape_names_the_agent():
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (Judgement(np.ones((1, 2))), r"Misfit.judge: probabilities of shape \(1, 2\)"),
+        (Judgement(np.full((3, 6), np.nan)), "Misfit.judge: probabilities are no distribution"),
+        (Judgement(np.ones((3, 6))), "Misfit.judge: probabilities are no distribution"),
+        (np.full((3, 6), 1 / 6), "Misfit.judge returned ndarray, expected a Judgement"),
+    ],
+)
+def test_a_judgement_that_is_none_names_the_agent(answer, problem):
     observations = [PROBES[0].observation(6)] * 3
-    with pytest.raises(AgentError, match=r"Misfit.judge: probabilities of shape \(1, 2\)"):
-        judged_rows(Misfit(None, AgentContext()), observations, 3)
+    with pytest.raises(AgentError, match=problem):
+        judged_rows(Misfit(answer, AgentContext()), observations, 3)
 
 
 def test_probes_are_asked_before_and_at_equal_distances(run):
