@@ -64,7 +64,9 @@ def test_the_plan_counts_the_tokens_that_are_read(llama: str) -> None:
     lengths = cost.lengths([observation.prompt() for observation in seen])
     assert lengths == [len(tokens) for tokens in reader.prompts(seen)]
     work = cost.work([lengths], phrases, learning=False)
-    assert work.tree_tokens == len(seen) * len(reader.tree(phrases).tokens)
+    assert work.prompt_tokens == sum(lengths)
+    # The tree's first node is the prompt's last token.
+    assert work.tree_tokens == len(seen) * (len(reader.tree(phrases).tokens) - 1)
 
 
 @pytest.mark.parametrize("split", ["train", "synonym-actions", "french-goto"])
