@@ -214,6 +214,7 @@ class RunDirectory:
             "processes": processes,
             "model": dict(identity.get("model", {})),
             "weight_files_sha256": weight_files_hash(config),
+            "code_sha256": [],
             "learns": learns,
             "steps": 0,
             "seeds": {

@@ -115,7 +115,7 @@ def test_a_job_that_fails_is_listed_with_its_log(folder):
     assert failed.exit_code == 1
     assert failed.stderr == (
         "glam: broken seed 0 failed: agent 'broken', building it: RuntimeError: no such model "
-        f"(log: {log})\n"
+        f"(broken.py, line 3) (log: {log})\n"
     )
     assert "no such model" in (folder / log).read_text()
 

@@ -154,6 +154,7 @@ def test_manifest_says_where_the_results_come_from(finished):
         "processes",
         "model",
         "weight_files_sha256",
+        "code_sha256",
         "learns",
         "steps",
         "seeds",
