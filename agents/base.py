@@ -38,7 +38,8 @@ def speaking_for(who: str) -> Iterator[None]:
         raise AgentError(f"{who}: {error}") from error
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
-        place = [frame for frame in frames if "site-packages" not in frame.filename][-1]
+        ours = [frame for frame in frames if "site-packages" not in frame.filename]
+        place = (ours or frames)[-1]
         raise AgentError(
             f"{who}: {type(error).__name__}: {error}".rstrip(": ")
             + f" ({Path(place.filename).name}, line {place.lineno})"
