@@ -100,12 +100,12 @@ def judged_rows(
         AgentError: If the judgement does not fit the observations.
     """
     n_actions = len(observations[0].action_phrases)
+    said = f"{type(agent).__name__}.judge"
     rows: list[tuple[Cell, ...]] = []
     for start in range(0, len(observations), batch):
         part = observations[start : start + batch]
-        with speaking_for(f"{type(agent).__name__}.judge"):
+        with speaking_for(said):
             judgement = agent.judge(part)
-        said = f"{type(agent).__name__}.judge"
         if judgement is None:
             rows += [("",) * (1 + n_actions)] * len(part)
             continue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -121,11 +120,9 @@ def _changed(runs: list[Run]) -> list[str]:
 def _published(agent: str) -> Mapping[str, Any]:
     """What the paper profile gives an agent, as JSON; nothing if it does not know it."""
     try:
-        run = next(load_profile("paper", agents=(agent,)).runs([0]))
+        return next(load_profile("paper", agents=(agent,)).runs([0])).to_json()
     except (AgentError, ConfigError):
         return {}
-    values: dict[str, Any] = json.loads(json.dumps(run.to_json()))
-    return values
 
 
 def lacks_pretraining(records: Records, agent: str) -> bool:
