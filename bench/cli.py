@@ -25,6 +25,7 @@ from bench.cli_options import (
 )
 from bench.cli_plan import plan
 from bench.cli_reproduce import reproduce
+from bench.memory import postpone_collection
 from bench.one_line_errors import RUN_FAILED, OneLineErrors
 from bench.processes import place
 
@@ -264,4 +265,5 @@ def main() -> NoReturn:
     """Entry point of ``glam``."""
     # Before NumPy is loaded: its sums must not depend on how many cores there are.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    postpone_collection()
     cli.main(prog_name="glam")

@@ -15,7 +15,7 @@ from rich.console import Console
 from agents.base import Agent, AgentContext, AgentError, speaking_for
 from agents.registry import find, is_file
 from bench.config import ConfigError, RunConfig, config_hash, validated
-from bench.memory import keep_freed_memory
+from bench.memory import keep_freed_memory, resume_collection
 from bench.parsing import name_problem
 from bench.processes import ALONE, Processes, joined
 from bench.run import RunDirectory, RunError, split_records
@@ -63,7 +63,9 @@ def build_agent(config: RunConfig, processes: Processes = ALONE) -> Agent:
         training_steps=config.train.steps,
     )
     with speaking_for(f"agent {config.agent!r}, building it"):
-        return agent_class(options, context)
+        agent = agent_class(options, context)
+    resume_collection()
+    return agent
 
 
 def check_device(device: str) -> None:

@@ -131,6 +131,8 @@ TRAIN = (
 )
 TRAIN += ("--set", "agent.rollout_length=2", "--set", "agent.batch_size=2")
 BUILD = """
+from bench.memory import postpone_collection
+postpone_collection()  # as every command does
 from bench.lifecycle import build_agent
 from bench.profile import load_profile
 (config,) = load_profile("laptop", [], ("gflan-t5",)).runs([0])
