@@ -37,7 +37,6 @@ def compact(measured: dict[str, Any]) -> dict[str, Any]:
     machine = measured["machine_info"]
     cpu = machine["cpu"]
     return {
-        "date": measured["datetime"][:10],
         "machine": {
             "processor": cpu.get("brand_raw", machine["processor"]),
             "cores": cpu.get("count"),
@@ -45,7 +44,10 @@ def compact(measured: dict[str, Any]) -> dict[str, Any]:
             "python": machine["python_version"],
         },
         "threads": 1,
-        "cells": [each["extra_info"] for each in measured["benchmarks"]],
+        "cells": [
+            {"date": measured["datetime"][:10], **each["extra_info"]}
+            for each in measured["benchmarks"]
+        ],
     }
 
 
@@ -170,12 +172,14 @@ def of_kind(kept: dict[str, Any], kind: str) -> list[Row]:
 def block(kept: dict[str, Any]) -> str:
     """The marked block of docs/performance.md."""
     machine, scored = kept["machine"], of_kind(kept, "language model")
+    dates = sorted({cell["date"] for cell in kept["cells"]})
     intro = (
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python "
-        f"{machine['python']}, one thread, {kept['date']}. Medians of processor time, in brackets "
-        "the range of the middle half; ratios are medians of the ratios within a round. Times of "
-        "the language models are ms a prompt, forward alone (score) or with the backward pass "
-        "(update); one row per action is the plain way, in 32-bit numbers."
+        f"{machine['python']}, one thread, {' and '.join(dates)} (which, says each cell of "
+        "[benchmark.json](../results/speed/benchmark.json)). Medians of processor time, in "
+        "brackets the range of the middle half; ratios are medians of the ratios within a round. "
+        "Times of the language models are ms a prompt, forward alone (score) or with the backward "
+        "pass (update); one row per action is the plain way, in 32-bit numbers."
     )
     parts = [
         [intro],
@@ -190,13 +194,13 @@ def block(kept: dict[str, Any]) -> str:
 
 
 def joined(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
-    """What was measured, with the older cells of the same day and machine it leaves out."""
+    """What was measured, with the older cells of the same kind of machine it leaves out."""
 
     def same(one: Row, other: Row) -> bool:
-        names = (one.keys() | other.keys()) - {"ways", "flop"}
+        names = (one.keys() | other.keys()) - {"date", "ways", "flop"}
         return all(one.get(name) == other.get(name) for name in names)
 
-    if any(older.get(name) != newer[name] for name in ("date", "machine", "threads")):
+    if any(older.get(name) != newer[name] for name in ("machine", "threads")):
         return newer
     cells = list(older["cells"])
     for cell in newer["cells"]:

@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 SECONDS = 4.0
-"""What a cell may take; a slow one is still measured in three rounds, the first not counted."""
+"""What a cell may take; a slow one is still measured in a few rounds."""
+WARM_UP = 2
+"""Rounds not counted: until what one way frees fits what the next needs, memory is new."""
+FEWEST_ROUNDS = 3
 MAX_ROUNDS = 9
 
 Way = Callable[[], float]
@@ -33,9 +36,10 @@ def compare(benchmark, ways: Mapping[str, Way], **described: object) -> None:
         for name, way in ways.items():
             samples[name].append(way())
 
-    started = time.perf_counter()
-    take_turns()
-    rounds = int(np.clip(SECONDS / (time.perf_counter() - started), 2, MAX_ROUNDS))
+    for _ in range(WARM_UP):
+        started = time.perf_counter()
+        take_turns()
+    rounds = int(np.clip(SECONDS / (time.perf_counter() - started), FEWEST_ROUNDS, MAX_ROUNDS))
     for taken in samples.values():
         taken.clear()
     benchmark.pedantic(take_turns, rounds=rounds)
