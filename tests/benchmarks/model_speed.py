@@ -85,7 +85,8 @@ def reference_scores(t5, batch: PromptBatch, actions: list[list[int]]) -> Tensor
     return scores.log_softmax(1)
 
 
-PROMPTS = {"MiniFlan": 8, "T5-small": 8}
+SIZES = ("MiniFlan", "T5-small")
+PROMPTS = 8
 """Prompts in a pass; fewer would spend an update on the gradients of T5-small's vocabulary."""
 EMULATED = 2
 """Prompts in 16-bit numbers, which take many times as long where the processor lacks them."""
@@ -96,9 +97,9 @@ GRID = [(FEWEST, 100), (FEWEST, 200), (FEWEST, 400), (12, 200), (MOST, 200)]
 
 @pytest.mark.parametrize(("n_actions", "length"), GRID)
 @pytest.mark.parametrize("work", ["score", "update"])
-@pytest.mark.parametrize("size", PROMPTS)
+@pytest.mark.parametrize("size", SIZES)
 def test_language_model(benchmark, size: str, work: str, n_actions: int, length: int) -> None:
-    t5, actions, batch = model(size), candidates(n_actions), prompts(PROMPTS[size], length)
+    t5, actions, batch = model(size), candidates(n_actions), prompts(PROMPTS, length)
     tree = build_prefix_tree(actions, 0)
     # The plain way costs the same for each prompt, so one of them is enough.
     one = PromptBatch(batch.ids[:1], batch.mask[:1], length)
