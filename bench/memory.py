@@ -17,7 +17,7 @@ def postpone_collection() -> None:
     """Makes the collector of reference cycles wait until all is loaded.
 
     Importing torch and transformers makes some 400,000 objects that stay. Looking through them
-    again and again, and once more at exit, takes a third of a start (docs/performance.md).
+    again and again, and once more at exit, takes a quarter of a start (docs/performance.md).
     """
     gc.set_threshold(_WHILE_LOADING, *gc.get_threshold()[1:])
     atexit.register(gc.freeze)  # what is there at exit needs no looking through

@@ -17,7 +17,7 @@ from bench.checkpoint import CheckpointStore
 from bench.config import ConfigError
 from bench.figure_style import COLUMN_WIDTH, figure_style, render
 from bench.interruption import StopSignal
-from bench.memory import keep_freed_memory
+from bench.memory import keep_freed_memory, resume_collection
 from bench.parsing import read_json
 from bench.progress import RunProgress
 from bench.row_file import RowFile
@@ -49,6 +49,7 @@ def pretrain(
     """
     keep_freed_memory()
     work = load_pretraining(model, _options(overrides), threads)
+    resume_collection()
     directory.mkdir(parents=True, exist_ok=True)
     config = {"model": model, "threads": threads, **work.options()}
     _same_options(directory / "config.json", config)
