@@ -184,6 +184,7 @@ def write_card(directory: Path) -> None:
         cells = [f"{row.exact / row.asked:.3f}" for row in rows.itertuples()]
         lines.append(f"| {task} | {' | '.join(cells + [''] * (4 - len(cells)))} |")
     text = _CARD.format(
+        **read_json(directory / "model" / "config.json"),
         examples=int(pd.read_csv(directory / "training.csv")["examples"].max()),
         batches=config["steps"],
         grown=config["grow_after"],
@@ -197,14 +198,16 @@ def write_card(directory: Path) -> None:
 
 _CARD = """# MiniFlan
 
-A T5 of d_model 128 (three encoder layers, one decoder layer, six heads of 16) with sub-words of its
-own, pretrained by `glam pretrain` on the benchmark's own instruction mixture and on nothing else.
-It is not Flan-T5. `glam pretrain` wrote this card.
+A T5 of d_model {d_model} ({num_layers} encoder layers, {num_decoder_layers} decoder layer,
+{num_heads} heads of {d_kv}) with sub-words of its own, pretrained by `glam pretrain` on the
+benchmark's own instruction mixture and on nothing else. It is not Flan-T5. `glam pretrain` wrote
+this card.
 
 **Mixture.** Scenes that are drawn, in the environment's wording, with up to eight things from some
 260 nouns, 30 colours and made-up words, and questions about them: blanks to fill with the place of
-a named thing, where, what, on which side, which is nearest, is there, how many; an instruction and
-a scene, where is the thing of its first or last step; the order of an instruction's two steps;
+a named thing or the name of the thing in a place, where, what, on which side, which is nearest, is
+there, how many; an instruction and a scene, where is the thing of its first or last step; the order
+of an instruction's two steps;
 synonyms, opposites, categories, shades of colours; English and French translations. 15% of the
 scenes are French. A test scans it: there is no environment rollout, no reward, no scene with the
 command to take, no invented word of the Q2 splits and no recorded test episode.
@@ -212,12 +215,12 @@ command to take, no invented word of the Q2 splits and no recorded test episode.
 **Size.** {size:,} bytes in half precision, SHA-256 `{digest}`.
 
 **Compute.** {batches:,} batches, {examples:,} examples, one processor core; after {grown:,} batches
-two of the heads were added. {options}.
+two heads were added to every attention. {options}.
 
 **Validation.** Share of held-out answers that are right word for word, by number of things in the
-scene (1, 2, 4, 8; one column where there is no scene). Naming any thing's place would get 1, .5,
-.25 and .125 of the look-ups right (fill, instructed, where, what). Words without a scene are not
-held out: there are only so many.
+scene (1, 2, 4, 8; one column where there is no scene). Naming any thing of the scene would get 1,
+.5, .25 and .125 of the look-ups right (fill, name, instructed, where, what). Words without a scene
+are not held out: there are only so many.
 
 | task | 1 thing | 2 | 4 | 8 |
 |---|---|---|---|---|

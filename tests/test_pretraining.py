@@ -13,10 +13,12 @@ import torch
 from click.testing import CliRunner
 from run_files import ROOT
 from safetensors.torch import load_file
+from small_agents import miniflan_tokenizer
 from transformers import T5ForConditionalGeneration
 
 from agents.miniflan import mixture, vocabulary
 from agents.miniflan.architecture import MINIFLAN_FOLDER, grown, miniflan_config, random_miniflan
+from agents.miniflan.batches import POOL, draw_pool, encode_batch
 from agents.miniflan.muon import Muon
 from agents.miniflan.pretraining import Pretraining, PretrainingConfig
 from bench.cli import cli
@@ -91,6 +93,18 @@ def test_answers_are_right(examples) -> None:
             for name, index in names.items():
                 assert place_in(example.prompt, name.strip()) == places[index]
                 checked += 1
+        elif example.task == "name":
+            places = dict(re.findall(r"(?:: |>)([^<>:\n]+?)<extra_id_(\d)>", example.prompt))
+            names = dict(re.findall(r"<extra_id_(\d)>([^<]+)", example.answer))
+            for place, index in places.items():
+                assert place_in(example.prompt, names[index]) == place.strip()
+                checked += 1
+        elif example.task == "count":
+            (word,) = re.findall(r"called ([^?]+)\?", example.prompt)
+            view = example.prompt[example.prompt.rindex("Observation") :].split("Question")[0]
+            things = re.findall(r"You see a (\w+ \w+) \d", view)
+            assert sum(thing.split().count(word) for thing in things) == int(example.answer)
+            checked += 1
         elif example.task == "where":
             (name,) = re.findall(r"Where is the ([^?]+)\?", example.prompt)
             assert place_in(example.prompt, name) == example.answer
@@ -120,13 +134,45 @@ def test_a_french_name_agrees_in_gender() -> None:
     assert phrase(nouns["tree"], colours["blue"], "french", "the") == "l'arbre bleu"
 
 
+def test_a_pool_is_its_examples_with_little_padding() -> None:
+    tokenizer = miniflan_tokenizer()
+    batches = draw_pool(tokenizer, Random("pool"), 512, easy=False)
+    assert len(batches) == POOL
+    rng = Random("pool")
+    drawn = [e for _ in range(POOL) for e in mixture.draw_batch(rng, 512)]
+    answers = sorted(tokenizer.decode(row[row > 1]) for b in batches for row in b.said)
+    assert answers == sorted(tokenizer.decode(tokenizer(e.answer).input_ids) for e in drawn)
+    tokens = [int(batch.prompts.mask.sum()) for batch in batches]
+    assert max(tokens) < 1.5 * min(tokens)
+    assert sum(tokens) > 0.85 * sum(batch.prompts.mask.numel() for batch in batches)
+
+
+def test_a_batch_is_answered_as_the_library_does() -> None:
+    work = Pretraining(SHORT)
+    batch = encode_batch(work.tokenizer, [mixture.fill(Random(i), 1 + i) for i in range(6)])
+    logits, said = work.answer(batch)
+    labels = batch.said.masked_fill(batch.said == 0, -100)
+    whole = work.model(
+        input_ids=batch.prompts.ids, attention_mask=batch.prompts.mask.long(), labels=labels
+    )
+    torch.testing.assert_close(logits, whole.logits[labels != -100], rtol=1e-4, atol=1e-5)
+    assert torch.equal(said, labels[labels != -100])
+
+
 def test_muon_steps_are_orthogonal() -> None:
-    matrix = torch.nn.Parameter(torch.zeros(8, 24))
-    matrix.grad = torch.randn(8, 24, generator=torch.Generator().manual_seed(0))
-    Muon([matrix], lr=1.0).step()
-    singular = torch.linalg.svdvals(matrix.detach())
-    assert singular.min() > 0.5
-    assert singular.max() < 1.5
+    generator = torch.Generator().manual_seed(0)
+    matrices = [
+        torch.nn.Parameter(torch.zeros(shape)) for shape in ((8, 24), (24, 8), (8, 24), (6, 6))
+    ]
+    for matrix in matrices:
+        matrix.grad = torch.randn(matrix.shape, generator=generator)
+    Muon(matrices, lr=1.0).step()
+    for matrix in matrices:
+        rows, columns = matrix.shape
+        singular = torch.linalg.svdvals(matrix.detach()) / max(1, rows / columns) ** 0.5
+        assert singular.min() > 0.5
+        assert singular.max() < 1.5
+    assert not torch.equal(matrices[0], matrices[2])
 
 
 def test_a_grown_model_says_nearly_the_same_and_all_of_it_learns() -> None:

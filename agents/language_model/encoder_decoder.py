@@ -35,8 +35,23 @@ def encoder_decoder_states(
     Returns:
         (batch, nodes, width) last hidden states of the decoder.
     """
-    run = _checkpointed if model.is_activation_checkpointing else _plainly
-    encoder, decoder = model.encoder, model.decoder
+    encoded, hide = encode(model, prompts)
+    seen = tree.visible[:nodes, :nodes]
+    return decode(model, tree.tokens[:nodes], tree.depth[:nodes], seen, encoded, hide)
+
+
+def encode(model: Any, prompts: PromptBatch) -> tuple[Tensor, Tensor]:
+    """Reads prompts.
+
+    Args:
+        model: A T5, mT5 or umT5 for conditional generation.
+        prompts: Tokens of (batch,) prompts.
+
+    Returns:
+        (batch, longest, width) last hidden states of the encoder and the additive mask, (batch, 1,
+        1, longest), that hides padding.
+    """
+    run, encoder = _runner(model), model.encoder
     hidden = encoder.embed_tokens(prompts.ids)
     hide = _hidden(~prompts.mask[:, None, None], hidden.dtype)
 
@@ -47,17 +62,48 @@ def encoder_decoder_states(
         if attention.has_relative_attention_bias:
             bias = _position_bias(attention, place, bidirectional=True) + hide
         hidden = run(_encoder_block, block, hidden, bias)
-    encoded = _normed(encoder.final_layer_norm, hidden)
+    return _normed(encoder.final_layer_norm, hidden), hide
 
-    hidden = decoder.embed_tokens(tree.tokens[:nodes]).expand(len(prompts.ids), -1, -1)
+
+def decode(
+    model: Any, tokens: Tensor, depth: Tensor, visible: Tensor, encoded: Tensor, hide: Tensor
+) -> Tensor:
+    """Reads tokens after the decoder's start, in any arrangement.
+
+    Args:
+        model: The model that encoded the prompts.
+        tokens: (nodes,) token ids for every prompt alike, or (batch, nodes).
+        depth: (nodes,) how many tokens come before each.
+        visible: (nodes, nodes) bool, whether a token (row) sees another (column).
+        encoded: What :func:`encode` returns, as is the next.
+        hide: Mask of the prompts.
+
+    Returns:
+        (batch, nodes, width) last hidden states of the decoder.
+    """
+    run, decoder = _runner(model), model.decoder
+    hidden = decoder.embed_tokens(tokens).expand(len(encoded), -1, -1)
     # A node further down another branch may have a larger depth; the mask hides it.
-    apart = _hidden(~tree.visible[:nodes, :nodes], hidden.dtype)
+    apart = _hidden(~visible, hidden.dtype)
     for block in decoder.block:
         attention = block.layer[0].SelfAttention
         if attention.has_relative_attention_bias:
-            bias = _position_bias(attention, tree.depth[:nodes], bidirectional=False) + apart
+            bias = _position_bias(attention, depth, bidirectional=False) + apart
         hidden = run(_decoder_block, block, hidden, bias, encoded, hide)
     return _normed(decoder.final_layer_norm, hidden)
+
+
+def vocabulary_logits(model: Any, hidden: Tensor) -> Tensor:
+    """Logits (..., vocabulary) of hidden states (..., width), of a T5 or a causal model."""
+    # T5 before 1.1 scales what its tied output layer reads; no causal model does.
+    if getattr(model.config, "scale_decoder_outputs", False):
+        hidden = hidden * model.config.d_model**-0.5
+    logits: Tensor = model.get_output_embeddings()(hidden)
+    return logits
+
+
+def _runner(model: Any) -> Callable[..., Tensor]:
+    return _checkpointed if model.is_activation_checkpointing else _plainly
 
 
 def _encoder_block(block: Any, hidden: Tensor, bias: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.language_model.causal import causal_states
-from agents.language_model.encoder_decoder import encoder_decoder_states
+from agents.language_model.encoder_decoder import encoder_decoder_states, vocabulary_logits
 from agents.language_model.precision import Chosen, computing_in
 from agents.language_model.prefix_tree import PrefixTree
 from agents.language_model.prompt_batch import PromptBatch
@@ -90,10 +90,7 @@ class LanguageModelPolicy(nn.Module):
 
     def _lm_scores(self, hidden: Tensor, tree: PrefixTree) -> Tensor:
         """Scores (batch, actions): summed log-probabilities or logits of each action's tokens."""
-        # T5 before 1.1 scales what its tied output layer reads; no causal model does.
-        if getattr(self.model.config, "scale_decoder_outputs", False):
-            hidden = hidden * self.model.config.d_model**-0.5
-        logits = self.model.get_output_embeddings()(hidden)
+        logits = vocabulary_logits(self.model, hidden)
         if self.scoring == "log_probabilities":
             logits = torch.log_softmax(logits, 2)
         scores: Tensor = (logits[:, tree.node, tree.target] * tree.scored).sum(2)

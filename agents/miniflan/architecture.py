@@ -12,7 +12,7 @@ MINIFLAN_FOLDER = Path(__file__).parent / "weights"
 """The pretrained weights, with configuration and tokenizer."""
 _EMBEDDING_SCALE = 0.3
 _DISTANCES = {0: -1, 1: 1}
-_FAR_DISTANCES = {4: 3, 5: -3}
+_FAR_DISTANCES = {4: -2, 5: 2}
 """Heads of the encoder that look at the token so many after their own; the far ones come later."""
 _POSITIONAL_BIAS = 6.0
 _MATCHING_LOGIT = 8.0
@@ -48,7 +48,7 @@ def random_miniflan(config: T5Config, seed: int) -> T5ForConditionalGeneration:
     the first half of an induction head (Olsson et al. 2022). Queries of the others equal keys, so
     that they look at tokens like their own (mimetic initialisation, Trockman and Kolter 2023), and
     what any head reads it writes in the same few dimensions, so that it is still legible after
-    several layers. Heads beyond the fourth look three tokens before and after, and say little at
+    several layers. Heads beyond the fourth look two tokens before and after, and say little at
     first. All of it is learned like any other weight from there on. Token embeddings have a
     standard deviation of .3 instead of T5's 1: read out by a tied LM head, T5's make a random
     policy so peaked that it hardly explores.
@@ -80,17 +80,15 @@ def random_miniflan(config: T5Config, seed: int) -> T5ForConditionalGeneration:
                 attention.v.weight.copy_(basis.repeat(config.num_heads, 1))
                 attention.o.weight.copy_(attention.v.weight.T)
                 attention.o.weight[:, min(_FAR_DISTANCES) * config.d_kv :] *= _FAR_OUTPUT
-    # Short prompts are trained faster on a CPU by plain attention than by the fused one.
-    model.set_attn_implementation("eager")
     return model
 
 
 def grown(model: T5ForConditionalGeneration, seed: int) -> T5ForConditionalGeneration:
-    """Adds two heads to every attention; the encoder's look at the tokens three before and after.
+    """Adds two heads to every attention; the encoder's look at the tokens two before and after.
 
-    In "a red ball 2 steps left and 3 steps forward" the noun's place is told one and three tokens
-    after it. Heads that see their neighbours carry the first part to the noun and the second not
-    far enough: things with the same first part were mixed up.
+    In "a red ball 2 steps left and 3 steps forward" the two parts of the place are one token each.
+    Heads that see their neighbours bring together noun and first part, but not noun and second
+    part, nor colour and place: things that share the first part, or the noun, were mixed up.
 
     Args:
         model: A MiniFlan of four heads.

@@ -17,6 +17,9 @@ from agents.miniflan.scenes import QUESTIONS, Thing, draw_things, sentences, sur
 from agents.miniflan.vocabulary import Language
 
 MAX_BLANKS = 8
+_FAMILIES = {"fill": 6, "name": 3, "question": 4, "instructed": 4, "words": 3}
+_ASKED = ("where", "what", "what", "count", *QUESTIONS)
+"""Questions are asked equally often, but for those that are learned late."""
 _FRENCH_SHARE = 0.15
 _GOAL_LABELS = {
     "english": ("Goal of the agent", "Goal", "Instruction", "Task", "Mission", "You have to"),
@@ -60,11 +63,22 @@ def fill(rng: Random, count: int) -> Example:
     return Example("fill", _layout(rng, views, "".join(named), language), "".join(given))
 
 
+def name(rng: Random, count: int) -> Example:
+    """Fills several blanks the other way round: the name of the thing in a place."""
+    language = _language(rng)
+    views = _views(rng, count)
+    things = views[-1]
+    asked = rng.choices(things, k=min(MAX_BLANKS, max(2, len(things))))
+    places = [f"{thing.where(language)}{blank(i)}" for i, thing in enumerate(asked)]
+    given = [f"{blank(i)}{thing.name(language)}" for i, thing in enumerate(asked)]
+    return Example("name", _layout(rng, views, "".join(places), language), "".join(given))
+
+
 def question(rng: Random, count: int) -> Example:
     """One question about a scene."""
     language = _language(rng)
     views = _views(rng, count)
-    task = rng.choice(("where", "where", "where", *QUESTIONS))
+    task = rng.choice(_ASKED)
     asked, answer = QUESTIONS[task](rng, views[-1], language)
     return Example(task, _layout(rng, views, asked, language), answer)
 
@@ -119,13 +133,13 @@ def draw_batch(rng: Random, tokens: int, *, easy: bool = False) -> list[Example]
     """
     if easy:
         count = rng.choice((2, 3, 4))
-        return [fill(rng, count) for _ in range(max(4, tokens // (count * 10 + 14)))]
-    family = rng.choices(("fill", "question", "instructed", "words"), weights=(6, 4, 4, 2))[0]
+        return [fill(rng, count) for _ in range(max(4, tokens // (count * 8 + 12)))]
+    family = rng.choices(tuple(_FAMILIES), weights=tuple(_FAMILIES.values()))[0]
     if family == "words":
-        return [order(rng) if rng.random() < 0.4 else knowledge(rng) for _ in range(tokens // 20)]
-    count = rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8))
-    make = {"fill": fill, "question": question, "instructed": instructed}[family]
-    length = count * (10 if family == "fill" else 7) + 14
+        return [order(rng) if rng.random() < 0.3 else knowledge(rng) for _ in range(tokens // 20)]
+    count = rng.choice((1, 2, 3, 3, 4, 4, 5, 6, 7, 8, 8))
+    make = {"fill": fill, "name": name, "question": question, "instructed": instructed}[family]
+    length = count * (8 if family in ("fill", "name") else 5) + 12
     return [make(rng, count) for _ in range(max(4, tokens // length))]
 
 

@@ -7,6 +7,7 @@ after 24,000 scenes, Adam 15% after 40,000.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
@@ -33,27 +34,35 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Takes one step along the gradients."""
         for group in self.param_groups:
+            alike: defaultdict[tuple[int, int], list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
-                gradient = parameter.grad
-                if gradient is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["mean"] = torch.zeros_like(parameter)
-                state["mean"].lerp_(gradient, 1 - group["momentum"])
-                direction = _orthogonal(gradient.lerp(state["mean"], group["momentum"]))
-                rows, columns = parameter.shape
-                parameter.add_(direction, alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+                if parameter.grad is not None:
+                    alike[parameter.shape].append(parameter)
+            for (rows, columns), parameters in alike.items():
+                length = -group["lr"] * max(1.0, rows / columns) ** 0.5
+                ahead = [self._ahead(parameter, group["momentum"]) for parameter in parameters]
+                for parameter, step in zip(
+                    parameters, _orthogonal(torch.stack(ahead)), strict=True
+                ):
+                    parameter.add_(step, alpha=length)
+
+    def _ahead(self, parameter: Tensor, momentum: float) -> Tensor:
+        """The running mean of the gradients, one gradient ahead."""
+        gradient, state = parameter.grad, self.state[parameter]
+        assert gradient is not None
+        if not state:
+            state["mean"] = torch.zeros_like(parameter)
+        state["mean"].lerp_(gradient, 1 - momentum)
+        return gradient.lerp(state["mean"], momentum)
 
 
-def _orthogonal(matrix: Tensor) -> Tensor:
-    """Brings all singular values near 1."""
+def _orthogonal(matrices: Tensor) -> Tensor:
+    """Brings all singular values of (n, rows, columns) matrices near 1."""
     a, b, c = _COEFFICIENTS
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
     for _ in range(_ITERATIONS):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    orthogonal: Tensor = x.T if tall else x
-    return orthogonal
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x

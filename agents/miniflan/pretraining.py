@@ -10,15 +10,18 @@ from random import Random
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
+from agents.language_model.encoder_decoder import decode, encode, vocabulary_logits
 from agents.miniflan.architecture import grown, miniflan_config, random_miniflan
-from agents.miniflan.mixture import Example, draw_batch
+from agents.miniflan.batches import POOL, Batch, draw_pool, encode_batch
+from agents.miniflan.mixture import Example
 from agents.miniflan.muon import Muon
 from agents.miniflan.tokenizer import train_miniflan_tokenizer
 from agents.miniflan.validation import questionnaires
+from agents.tokenizer import PAD_ID
 from agents.training_state import load_model, load_optimizer, save_optimizer
 
-_IGNORED = -100
 _ASKED_AT_ONCE = 50
 
 
@@ -45,14 +48,14 @@ class PretrainingConfig:
         seed: Seed of the weights and of the examples.
     """
 
-    steps: int = 34_000
-    grow_after: int = 20_000
+    steps: int = 32_000
+    grow_after: int = 8_000
     batch_tokens: int = 1024
     matrix_learning_rate: float = 3e-3
     learning_rate: float = 2e-3
     bias_learning_rate: float = 2e-2
     warmup: int = 100
-    easy: float = 0.1
+    easy: float = 0.25
     decay: float = 0.4
     smoothed: float = 0.1
     label_smoothing: float = 0.1
@@ -78,6 +81,7 @@ class Pretraining:
         self.model = random_miniflan(small, config.seed)
         self.steps = 0
         self.examples = 0
+        self._pool: tuple[tuple[int, bool], list[Batch]] = ((-1, False), [])
         self._optimizers = self._make_optimizers()
 
     def _make_optimizers(self) -> dict[str, tuple[torch.optim.Optimizer, float]]:
@@ -121,22 +125,11 @@ class Pretraining:
         for optimizer, rate in self._optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = rate * pace
-        batch = draw_batch(
-            Random(f"train {config.seed} {self.steps}"),
-            config.batch_tokens,
-            easy=first and done < config.easy * length,
-        )
-        prompts, mask, answers = self._encode(batch)
-        output = self.model(input_ids=prompts, attention_mask=mask, labels=answers)
-        loss = output.loss
+        batch = self._next_batch(easy=first and done < config.easy * length)
+        logits, right = self.answer(batch)
+        loss = cross_entropy(logits, right)
         if done >= (1 - config.smoothed) * length:
-            smoothed = nn.functional.cross_entropy(
-                output.logits.flatten(0, 1),
-                answers.flatten(),
-                ignore_index=_IGNORED,
-                label_smoothing=config.label_smoothing,
-            )
-            smoothed.backward()
+            cross_entropy(logits, right, label_smoothing=config.label_smoothing).backward()
         else:
             loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
@@ -144,8 +137,32 @@ class Pretraining:
             optimizer.step()
             optimizer.zero_grad()
         self.steps += 1
-        self.examples += len(batch)
+        self.examples += len(batch.said)
         return float(loss.detach())
+
+    def _next_batch(self, *, easy: bool) -> Batch:
+        index, place = divmod(self.steps, POOL)
+        if self._pool[0] != (index, easy):
+            rng = Random(f"train {self.config.seed} {index}")
+            batches = draw_pool(self.tokenizer, rng, self.config.batch_tokens, easy=easy)
+            self._pool = ((index, easy), batches)
+        return self._pool[1][place % len(self._pool[1])]
+
+    def answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Reads prompts and answers.
+
+        Args:
+            batch: Prompts with their answers.
+
+        Returns:
+            Logits (tokens, vocabulary) for every token that is to be said, and those tokens.
+        """
+        place = torch.arange(batch.said.shape[1])
+        before = place[:, None] >= place
+        encoded, hide = encode(self.model, batch.prompts)
+        hidden = decode(self.model, batch.heard, place, before, encoded, hide)
+        spoken = batch.said != PAD_ID
+        return vocabulary_logits(self.model, hidden[spoken]), batch.said[spoken]
 
     @torch.no_grad()
     def exact(self, examples: Sequence[Example]) -> list[list[bool]]:
@@ -160,15 +177,11 @@ class Pretraining:
         Returns:
             One list for each example: for each blank of a fill task, else for the one answer.
         """
-        self.model.eval()
-        prompts, mask, answers = self._encode(examples)
-        logits = self.model(input_ids=prompts, attention_mask=mask, labels=answers).logits
-        self.model.train()
-        right = (logits.argmax(2) == answers) | (answers == _IGNORED)
-        return [
-            self._by_answer(row, answer)
-            for row, answer in zip(right.tolist(), answers.tolist(), strict=True)
-        ]
+        batch = encode_batch(self.tokenizer, examples)
+        logits, said = self.answer(batch)
+        lengths = (batch.said != PAD_ID).sum(1).tolist()
+        answers = zip((logits.argmax(1) == said).split(lengths), said.split(lengths), strict=True)
+        return [self._by_answer(right.tolist(), answer.tolist()) for right, answer in answers]
 
     def save(self, directory: Path) -> None:
         """Writes weights and optimisers for :meth:`load`."""
@@ -228,13 +241,6 @@ class Pretraining:
         tied = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
         return {k: v for k, v in self.model.state_dict().items() if k not in tied}
 
-    def _encode(self, batch: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
-        prompts = self.tokenizer([example.prompt for example in batch]).input_ids
-        answers = self.tokenizer([example.answer for example in batch]).input_ids
-        end = self.tokenizer.eos_token_id
-        ids = _padded(prompts, 0)
-        return ids, (ids != 0).long(), _padded([[*a, end] for a in answers], _IGNORED)
-
     def _by_answer(self, right: list[bool], answer: list[int]) -> list[bool]:
         first = self.tokenizer.convert_tokens_to_ids("<extra_id_0>")
         verdicts: list[bool] = []
@@ -243,8 +249,3 @@ class Pretraining:
                 verdicts.append(True)
             verdicts[-1] &= good or token >= first
         return verdicts
-
-
-def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows])

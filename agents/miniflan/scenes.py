@@ -5,6 +5,7 @@ A scene is drawn, not played: no environment, no agent, no command to take.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -173,14 +174,13 @@ def ask_exists(rng: Random, things: Sequence[Thing], language: Language) -> Exch
 
 
 def ask_count(rng: Random, things: Sequence[Thing], language: Language) -> Exchange:
-    """How many things are there of a kind or of a colour?"""
-    thing = rng.choice(things)
-    if rng.random() < 0.5:
-        number = sum(t.noun == thing.noun for t in things)
-        word = thing.noun.english if language == "english" else thing.noun.french
-    else:
-        number = sum(t.colour == thing.colour for t in things)
-        word = thing.colour.english if language == "english" else thing.colour.masculine
+    """How many things are there of a kind or of a colour? Numbers are asked for equally often."""
+    words = Counter(t.noun.english if language == "english" else t.noun.french for t in things)
+    words += Counter(
+        t.colour.english if language == "english" else t.colour.masculine for t in things
+    )
+    number = rng.choice(sorted(set(words.values())))
+    word = rng.choice([word for word, found in words.items() if found == number])
     if language == "english":
         return f"How many are called {word}?", str(number)
     return f"Combien s'appellent {word}?", str(number)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from agents.miniflan.knowledge import KNOWLEDGE
-from agents.miniflan.mixture import Example, fill, instructed, order
+from agents.miniflan.mixture import Example, fill, instructed, name, order
 from agents.miniflan.scenes import QUESTIONS, draw_things, sentences
 
 COUNTS = (1, 2, 4, 8)
@@ -46,6 +46,7 @@ def questionnaires(questions: int = 100) -> list[Questionnaire]:
     """
     scene_tasks: dict[str, Callable[[Random, int], Example]] = {
         "fill": fill,
+        "name": name,
         "instructed": instructed,
         **{task: _single(task) for task in QUESTIONS},
     }
@@ -54,7 +55,7 @@ def questionnaires(questions: int = 100) -> list[Questionnaire]:
         for count in COUNTS:
             rng = Random(f"validation {task} {count}")
             examples = tuple(draw(rng, count) for _ in range(questions))
-            lookup = task in ("fill", "instructed", "where", "what")
+            lookup = task in ("fill", "name", "instructed", "where", "what")
             found.append(Questionnaire(task, count, examples, 1 / count if lookup else None))
     words: dict[str, Callable[[Random], Example]] = {
         "order": order,
