@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import click
 
-from bench.cli_looking import play, watch
+from bench.cli_looking import check, play, watch
 from bench.cli_options import (
     DEVICE,
     FORCE_NEW,
@@ -36,6 +36,7 @@ glam reproduce             train and test everything, write tables and figures
 glam train --agent drrn    one run
 glam plan                  what a profile costs, before it is paid
 glam watch                 how far trainings are
+glam check my.py:Agent     does an agent of your own keep the contract?
 glam play                  see an agent act, or act yourself
 glam doctor                can this machine do it?
 """
@@ -259,6 +260,7 @@ cli.add_command(reproduce)
 cli.add_command(plan)
 cli.add_command(play)
 cli.add_command(watch)
+cli.add_command(check)
 
 
 def main() -> NoReturn:

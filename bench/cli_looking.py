@@ -1,4 +1,4 @@
-"""Commands that look: at an agent acting, at trainings going on."""
+"""Commands that look: at an agent acting or held to the contract, at trainings going on."""
 
 from __future__ import annotations
 
@@ -77,3 +77,32 @@ def watch(path: Path) -> None:
     from bench.watch import watch_runs
 
     watch_runs(path, Console(highlight=False))
+
+
+@click.command()
+@click.argument("agent", metavar="NAME|FILE.py:CLASS")
+@options(PROFILE, SET)
+def check(agent: str, profile: str, overrides: tuple[str, ...]) -> None:
+    """Try an agent against the contract that all records rely on; keeps nothing.
+
+    Two rounds of learning, some steps in a few test episodes, saving and going on.
+    """
+    from bench.contract import verdicts
+    from bench.lifecycle import build_agent
+    from bench.one_line_errors import RUN_FAILED
+    from bench.profile import load_profile
+    from envs import VectorEnv
+
+    (config,) = load_profile(profile, overrides, (agent,)).runs([0])
+    world = config.environment.build
+
+    def environments() -> VectorEnv:
+        return VectorEnv(world, config.train.n_envs, config.seed)
+
+    broken = 0
+    for verdict in verdicts(lambda: build_agent(config), environments):
+        broken += verdict.breach is not None
+        state = "kept   " if verdict.breach is None else "BROKEN "
+        click.echo(f"{state} {verdict.rule}" + (f": {verdict.breach}" if verdict.breach else ""))
+    if broken:
+        click.get_current_context().exit(RUN_FAILED)

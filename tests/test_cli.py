@@ -27,6 +27,7 @@ COMMANDS = (
     "plan",
     "play",
     "watch",
+    "check",
 )
 
 
