@@ -42,7 +42,7 @@ class OneLineErrors(click.Group):
             known = _code_of(error)
             if known is None:
                 raise
-            code = complain(str(error), known)
+            code = complain(_in_words(error), known)
         sys.exit(code or 0)
 
 
@@ -65,6 +65,12 @@ def in_one_line(message: str) -> str:
     """A message without line ends, cut where it goes on for too long (a tensor, a whole file)."""
     line = " ".join(message.split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …"
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _code_of(error: Exception) -> int | None:

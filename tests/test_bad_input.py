@@ -228,6 +228,7 @@ def test_a_place_without_permission_is_one_line(tmp_path_factory, request, close
     result = invoke(*arguments[closed])
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1), result
     assert "Permission denied" in result.stderr
+    assert "Errno" not in result.stderr
     os.seteuid(os.getuid())
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
