@@ -198,8 +198,8 @@ def write_card(directory: Path) -> None:
 
 _CARD = """# MiniFlan
 
-A T5 of d_model {d_model} ({num_layers} encoder layers, {num_decoder_layers} decoder layer,
-{num_heads} heads of {d_kv}) with sub-words of its own, pretrained by `glam pretrain` on the
+A T5 of d_model {d_model} (encoder layers: {num_layers}, decoder layers: {num_decoder_layers},
+heads: {num_heads} of {d_kv}) with sub-words of its own, pretrained by `glam pretrain` on the
 benchmark's own instruction mixture and on nothing else. It is not Flan-T5. `glam pretrain` wrote
 this card.
 
@@ -207,15 +207,15 @@ this card.
 260 nouns, 30 colours and made-up words, and questions about them: blanks to fill with the place of
 a named thing or the name of the thing in a place, where, what, on which side, which is nearest, is
 there, how many; an instruction and a scene, where is the thing of its first or last step; the order
-of an instruction's two steps;
-synonyms, opposites, categories, shades of colours; English and French translations. 15% of the
-scenes are French. A test scans it: there is no environment rollout, no reward, no scene with the
-command to take, no invented word of the Q2 splits and no recorded test episode.
+of an instruction's two steps; synonyms, opposites, categories, shades of colours; English and
+French translations. 15% of the scenes are French. A test scans it: there is no environment rollout,
+no reward, no scene with the command to take, no invented word of the Q2 splits and no recorded test
+episode.
 
 **Size.** {size:,} bytes in half precision, SHA-256 `{digest}`.
 
 **Compute.** {batches:,} batches, {examples:,} examples, one processor core; after {grown:,} batches
-two heads were added to every attention. {options}.
+two heads were added to every attention. Options: {options}.
 
 **Validation.** Share of held-out answers that are right word for word, by number of things in the
 scene (1, 2, 4, 8; one column where there is no scene). Naming any thing of the scene would get 1,

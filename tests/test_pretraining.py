@@ -69,10 +69,11 @@ def test_no_recorded_episode(examples) -> None:
     views = {
         view.strip() for prompt in recorded for view in re.findall(r"Observation \d: (.*)", prompt)
     }
-    assert len(views) > 50
-    long_views = {view for view in views if view.count("You see") > 2}
+    # A thing or two between walls is drawn by accident, in one scene of some ten thousand.
+    telling = {v for v in views if v.count("You see a ") - v.count("You see a wall") > 2}
+    assert len(telling) > 30
     for example in examples:
-        assert not any(view in example.prompt for view in long_views)
+        assert not any(view in example.prompt for view in telling)
 
 
 def place_in(prompt: str, name: str) -> str:
@@ -229,10 +230,11 @@ def test_the_weights_that_ship_look_things_up_and_their_card_says_how_well() -> 
     tensors = load_file(MINIFLAN_FOLDER / "model.safetensors")
     work.model.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
     rng = Random("fresh")
-    for count, least in ((2, 0.95), (4, 0.9), (8, 0.75)):
-        answers = work.exact([mixture.fill(rng, count) for _ in range(40)])
-        right = [verdict for verdicts in answers for verdict in verdicts]
-        assert sum(right) / len(right) > least
+    for draw in (mixture.fill, mixture.name, mixture.instructed):
+        for count in (2, 4, 8):
+            answers = work.exact([draw(rng, count) for _ in range(40)])
+            right = [verdict for verdicts in answers for verdict in verdicts]
+            assert sum(right) / len(right) > 0.95
     card = (MINIFLAN_FOLDER / "README.md").read_text(encoding="utf-8")
     weights = (MINIFLAN_FOLDER / "model.safetensors").read_bytes()
     assert hashlib.sha256(weights).hexdigest() in card
