@@ -212,6 +212,9 @@ French translations. 15% of the scenes are French. A test scans it: there is no 
 no reward, no scene with the command to take, no invented word of the Q2 splits and no recorded test
 episode.
 
+**Actions.** The words of the six actions have one embedding, the mean of all: no action is likelier
+than another before an agent has learned.
+
 **Size.** {size:,} bytes in half precision, SHA-256 `{digest}`.
 
 **Compute.** {batches:,} batches, {examples:,} examples, one processor core; after {grown:,} batches

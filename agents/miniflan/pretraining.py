@@ -21,6 +21,7 @@ from agents.miniflan.tokenizer import train_miniflan_tokenizer
 from agents.miniflan.validation import questionnaires
 from agents.tokenizer import PAD_ID
 from agents.training_state import load_model, load_optimizer, save_optimizer
+from envs.language_view import ENGLISH
 
 _ASKED_AT_ONCE = 50
 
@@ -138,7 +139,19 @@ class Pretraining:
             optimizer.zero_grad()
         self.steps += 1
         self.examples += len(batch.said)
+        if self.steps == config.steps:
+            self._prefer_no_action()
         return float(loss.detach())
+
+    @torch.no_grad()
+    def _prefer_no_action(self) -> None:
+        """Gives the actions' words the mean of all embeddings, as words new to a model get.
+
+        (Hewitt 2021.) The mixture has some of them in other senses and some never. What their
+        embeddings prefer is an accident, yet it decided how fast an agent learned, and whether.
+        """
+        words = [word for phrase in ENGLISH.actions for word in self.tokenizer(phrase).input_ids]
+        self.model.shared.weight[words] = self.model.shared.weight.mean(0)
 
     def _next_batch(self, *, easy: bool) -> Batch:
         index, place = divmod(self.steps, POOL)
