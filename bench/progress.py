@@ -15,13 +15,15 @@ log = logging.getLogger("glam")
 
 LINE_SECONDS = 10.0
 WINDOW = 100
-"""Episodes behind the success rate that is shown."""
+"""Episodes of training behind the success rate that is shown."""
 
 
 class RunProgress:
     """Progress of one phase of a run, towards a known total."""
 
-    def __init__(self, title: str, total: int, unit: str, console: Console) -> None:
+    def __init__(
+        self, title: str, total: int, unit: str, console: Console, window: int | None = WINDOW
+    ) -> None:
         """Shows nothing yet.
 
         Args:
@@ -29,10 +31,12 @@ class RunProgress:
             total: Steps or episodes to do.
             unit: Name of what is counted.
             console: A terminal gets a bar; anything else the log's plain lines.
+            window: How many of the last episodes the success rate is of; None for all: of a fixed
+                set the longest end last, and those are the failures.
         """
         self._title, self._total, self._unit = title, total, unit
         self._console = console
-        self._recent: deque[bool] = deque(maxlen=WINDOW)
+        self._recent: deque[bool] = deque(maxlen=window)
         self._done = self._first = 0
         self._started = self._last_line = time.monotonic()
         self._bar = Progress(

@@ -22,7 +22,7 @@ from bench.interruption import Interrupted, StopSignal
 from bench.one_line_errors import in_one_line
 from bench.parsing import RecordError
 from bench.processes import ALONE, Processes, first_ending, in_plain_words
-from bench.progress import RunProgress
+from bench.progress import WINDOW, RunProgress
 from bench.replays import replay_header, replay_rows
 from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS
 from bench.run import RunDirectory, RunError
@@ -179,7 +179,8 @@ class Sitting:
         started = time.monotonic()
         title = f"{self.config.agent} seed {self.config.seed}: {what}"
         try:
-            with RunProgress(title, total, unit, self.console) as progress:
+            window = WINDOW if phase == "train" else None
+            with RunProgress(title, total, unit, self.console, window) as progress:
                 yield progress
         except BaseException:
             with suppress(OSError):  # a full disk must not hide what went wrong

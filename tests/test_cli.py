@@ -1,3 +1,4 @@
+import csv
 import signal
 import subprocess
 import sys
@@ -125,6 +126,18 @@ def test_a_strangers_agent_is_trained_and_tested(folder):
     refused = invoke(*TRAIN, TABULAR, "--seed", "5", "--set", "agent.rows=65")
     assert refused.exit_code == 2
     assert "agent_options.rows (was 64, now 65)" in refused.stderr
+
+
+def test_the_success_that_is_shown_of_a_test_is_the_recorded_one(folder):
+    """Of all its episodes: the last hundred are the longest, and most of those failed."""
+    longer = ("--set", "evaluation.episodes=120", "--set", "evaluation.n_envs=40")
+    shown = invoke(*TRAIN, "random", *longer)
+    assert shown.exit_code == 0, shown.output
+    table = folder / "runs" / "small" / "random" / "seed-0" / "evaluation" / "train.csv"
+    with table.open(encoding="utf-8", newline="") as rows:
+        solved = [int(row["success"]) for row in csv.DictReader(rows)]
+    assert len(solved) == 120
+    assert f"120/120 episodes, success {sum(solved) / 120:.2f}" in shown.stdout
 
 
 @pytest.fixture

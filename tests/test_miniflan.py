@@ -91,6 +91,16 @@ def test_untrained_policies_explore_and_follow_the_seed() -> None:
         assert entropy.min() > 1.5  # of at most log 6 = 1.79
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("options", [{}, {"pretrained": False, "pretrained_embeddings": True}])
+def test_no_action_is_preferred_before_learning_where_embeddings_are_pretrained(options) -> None:
+    """GFlan and NPE: a preference would be an accident of words never taught."""
+    agent = LanguageModelAgent(LanguageModelConfig(**options), AgentContext(seed=0))
+    seen = [TextEnv().reset(seed=seed)[0] for seed in range(4)]
+    policy = agent.evaluate(seen)[0].exp()
+    torch.testing.assert_close(policy, torch.full((4, 6), 1 / 6), rtol=0, atol=1e-6)
+
+
 def test_pretrained_weights_differ_from_untrained_but_for_kept_embeddings() -> None:
     def model(**options):
         agent = LanguageModelAgent(LanguageModelConfig(**options), AgentContext(seed=0))
