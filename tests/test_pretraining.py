@@ -215,6 +215,9 @@ def test_the_command_writes_rows_curve_and_a_model(tmp_path) -> None:
     assert len(rows) > 20
     model = T5ForConditionalGeneration.from_pretrained(tmp_path / "out" / "model")
     assert model.dtype == torch.float16
+    words = miniflan_tokenizer()(list(SPLITS["train"].view.actions)).input_ids
+    actions = model.shared.weight[[word for phrase in words for word in phrase]]
+    assert len(actions.unique(dim=0)) == 1  # no action is preferred before an agent learns
     assert (tmp_path / "out" / "pretraining.png").stat().st_size > 1000
     refused = CliRunner().invoke(cli, [*command, "--set", "seed=1"])
     assert refused.exit_code == 2

@@ -21,6 +21,8 @@ def test_the_agent_of_the_readme_trains_and_is_tested(tmp_path: Path) -> None:
     (code,) = [block for block in blocks("python") if "class Bandit" in block]
     assert len([line for line in code.splitlines() if line.strip()]) <= 30
     (tmp_path / "my_agent.py").write_text(code, encoding="utf-8")
+    check = [sys.executable, "-m", "bench", "check", "my_agent.py:Bandit"]
+    subprocess.run(check, cwd=tmp_path, check=True, capture_output=True)
     settings = ("train.steps=400", "evaluation.episodes=2", "agent.step_size=0.5")
     subprocess.run(
         [sys.executable, "-m", "bench", "train", "--agent", "my_agent.py:Bandit"]
