@@ -1,6 +1,7 @@
 """Small language-model agents, their environments and observations, for several test files."""
 
 import numpy as np
+import torch
 from transformers import PreTrainedTokenizerFast
 
 from agents import AgentContext
@@ -8,13 +9,22 @@ from agents.language_model.agent import LanguageModelAgent
 from agents.language_model.config import LanguageModelConfig
 from agents.miniflan.architecture import MINIFLAN_FOLDER
 from envs import SPLITS, TextEnv, VectorEnv
+from envs.language_view import ENGLISH
 
 SMALL = {"epochs": 1, "rollout_length": 4, "batch_size": 8, "value_hidden": 16}
 
 
 def agent(model: str = "miniflan", **options) -> LanguageModelAgent:
+    """A small agent that prefers some actions, where MiniFlan itself prefers none at first."""
     config = LanguageModelConfig(**{"model": model, "learning_rate": 1e-3, **SMALL, **options})
-    return LanguageModelAgent(config, AgentContext(n_envs=4, seed=0))
+    built = LanguageModelAgent(config, AgentContext(n_envs=4, seed=0))
+    words = [w for ids in built.backbone.tokenizer(list(ENGLISH.actions)).input_ids for w in ids]
+    with torch.no_grad():
+        embeddings = built.policy.model.get_input_embeddings().weight
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(len(words), embeddings.shape[1], generator=generator)
+        embeddings[words] += 0.3 * noise
+    return built
 
 
 def miniflan_tokenizer() -> PreTrainedTokenizerFast:
