@@ -197,7 +197,7 @@ def joined(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
     """What was measured, with the older cells of the same kind of machine it leaves out."""
 
     def same(one: Row, other: Row) -> bool:
-        names = (one.keys() | other.keys()) - {"date", "ways", "flop"}
+        names = (one.keys() | other.keys()) - {"date", "ways", "flop", "shared"}
         return all(one.get(name) == other.get(name) for name in names)
 
     if any(older.get(name) != newer[name] for name in ("machine", "threads")):
