@@ -38,7 +38,7 @@ def compact(measured: dict[str, Any]) -> dict[str, Any]:
     cpu = machine["cpu"]
     return {
         "machine": {
-            "processor": cpu.get("brand_raw", machine["processor"]),
+            "processor": processor_name(cpu, machine["processor"]),
             "cores": cpu.get("count"),
             "system": f"{machine['system']} {machine['machine']}",
             "python": machine["python_version"],
@@ -49,6 +49,14 @@ def compact(measured: dict[str, Any]) -> dict[str, Any]:
             for each in measured["benchmarks"]
         ],
     }
+
+
+def processor_name(cpu: dict[str, Any], otherwise: str) -> str:
+    """Name, family and model: a cloud's processors of several generations bear the same name."""
+    name = cpu.get("brand_raw", otherwise)
+    if "family" not in cpu:
+        return str(name)
+    return f"{name} (family {cpu['family']}, model {cpu.get('model')})"
 
 
 def milliseconds(way: Row, scale: float = 1e3) -> str:
