@@ -8,10 +8,11 @@ from itertools import accumulate
 from random import Random
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from agents.language_model.prompt_batch import PromptBatch
+from agents.language_model.prompt_batch import PromptBatch, pad_batch
 from agents.miniflan.mixture import Example, draw_batch
 from agents.tokenizer import END_ID, PAD_ID
 
@@ -78,12 +79,11 @@ def _tokens(tokenizer: Any, examples: Sequence[Example]) -> list[tuple[list[int]
 
 
 def _batch(rows: Sequence[tuple[list[int], list[int]]]) -> Batch:
-    ids = _padded([prompt for prompt, _ in rows])
-    said = _padded([[*answer, END_ID] for _, answer in rows])
+    prompts = _padded([prompt for prompt, _ in rows])
+    said = _padded([[*answer, END_ID] for _, answer in rows]).ids
     heard = torch.nn.functional.pad(said[:, :-1], (1, 0), value=PAD_ID)
-    return Batch(PromptBatch(ids, ids != PAD_ID, 0), heard, said)
+    return Batch(prompts, heard, said)
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *[PAD_ID] * (longest - len(row))] for row in rows])
+def _padded(rows: Sequence[Sequence[int]]) -> PromptBatch:
+    return pad_batch([np.array(row) for row in rows], PAD_ID, torch.device("cpu"))

@@ -7,7 +7,7 @@ instruction, and what words mean, in English and French.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -48,30 +48,30 @@ def blank(index: int) -> str:
 
 
 def fill(rng: Random, count: int) -> Example:
-    """Fills several blanks about one scene: the place of a named thing.
-
-    Things are asked for with repetition, or the last ones could be told by elimination, without
-    reading their names.
-    """
-    language = _language(rng)
-    views = _views(rng, count)
-    things = views[-1]
-    blanks = min(MAX_BLANKS, max(2, len(things)))
-    asked = rng.choices(things, k=blanks)
-    named = [f"{thing.name(language)}{blank(i)}" for i, thing in enumerate(asked)]
-    given = [f"{blank(i)}{thing.where(language)}" for i, thing in enumerate(asked)]
-    return Example("fill", _layout(rng, views, "".join(named), language), "".join(given))
+    """Fills several blanks about one scene: the place of a named thing."""
+    return _blanks(rng, count, "fill", Thing.name, Thing.where)
 
 
 def name(rng: Random, count: int) -> Example:
     """Fills several blanks the other way round: the name of the thing in a place."""
+    return _blanks(rng, count, "name", Thing.where, Thing.name)
+
+
+def _blanks(
+    rng: Random,
+    count: int,
+    task: str,
+    told: Callable[[Thing, Language], str],
+    wanted: Callable[[Thing, Language], str],
+) -> Example:
+    """Things are asked for with repetition, or the last ones could be told by elimination."""
     language = _language(rng)
     views = _views(rng, count)
     things = views[-1]
     asked = rng.choices(things, k=min(MAX_BLANKS, max(2, len(things))))
-    places = [f"{thing.where(language)}{blank(i)}" for i, thing in enumerate(asked)]
-    given = [f"{blank(i)}{thing.name(language)}" for i, thing in enumerate(asked)]
-    return Example("name", _layout(rng, views, "".join(places), language), "".join(given))
+    given = [f"{told(thing, language)}{blank(i)}" for i, thing in enumerate(asked)]
+    answers = [f"{blank(i)}{wanted(thing, language)}" for i, thing in enumerate(asked)]
+    return Example(task, _layout(rng, views, "".join(given), language), "".join(answers))
 
 
 def question(rng: Random, count: int) -> Example:

@@ -183,7 +183,7 @@ def block(kept: dict[str, Any]) -> str:
     dates = sorted({cell["date"] for cell in kept["cells"]})
     intro = (
         f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python "
-        f"{machine['python']}, one thread, {' and '.join(dates)} (which, says each cell of "
+        f"{machine['python']}, one thread, {' and '.join(dates)} (each cell's date is in "
         "[benchmark.json](../results/speed/benchmark.json)). Medians of processor time, in "
         "brackets the range of the middle half; ratios are medians of the ratios within a round. "
         "Times of the language models are ms a prompt, forward alone (score) or with the backward "
