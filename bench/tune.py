@@ -1,7 +1,8 @@
 """Search for options: the same number of trials, of the same length, for every agent.
 
-A trial is a short training run from a seed that no profile uses. What counts is its success in the
-last quarter of training; test episodes are never played. All trials stay in the record.
+A trial is one choice of options, trained from each of a few seeds that no profile uses. What counts
+is its success in the last quarter of training, averaged over these seeds; test episodes are never
+played. All runs stay in the record.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from bench.config import ConfigError
 from bench.executors import PlannedRun
 from bench.lifecycle import check_device
 from bench.profile import load_profile, read_yaml
-from bench.records import ENDED, read_records
+from bench.records import ENDED, Run, read_records
 from bench.reproduce import reproduce, train_command
 from bench.row_file import Cell, format_rows
 from bench.sweep import last_quarter
 
-TRIAL_COLUMNS = ("agent", "trial", "options", "state", "steps", "success", "chosen")
+TRIAL_COLUMNS = ("agent", "trial", "options", "seed", "state", "steps", "success", "chosen")
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,14 @@ class Search:
 
     Attributes:
         profile: The profile whose options are searched for.
-        steps: Environment steps of a trial.
-        seed: Seed of all trials.
+        steps: Environment steps of a run.
+        seeds: Seeds of every trial.
         trials: Options to try, over the profile's, by agent; as many for each.
     """
 
     profile: str
     steps: int
-    seed: int
+    seeds: Sequence[int]
     trials: Mapping[str, Sequence[Mapping[str, Any]]]
 
 
@@ -60,10 +61,13 @@ def load_search(path: Path) -> Search:
     try:
         search = Search(**read_yaml(path))
         counts = {agent: len(trials) for agent, trials in search.trials.items()}
+        repeated = len(set(search.seeds)) < max(1, len(search.seeds))
     except (TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is no search: {error}") from error
     if len(set(counts.values())) != 1:
         raise ConfigError(f"{path} gives some agents more trials than others: {counts}")
+    if repeated:
+        raise ConfigError(f"{path} needs seeds, each of them once, not {search.seeds}")
     return search
 
 
@@ -92,24 +96,32 @@ def tune(search: Search, out: Path, console: Console, *, jobs: int) -> Path:
         check_device(profile.device)
         point = f"trial-{number}"
         command = train_command(search.profile, pairs, out / point)
-        runs = profile.runs([search.seed])
-        planned += [PlannedRun(config, out / point, command(config), point) for config in runs]
+        planned += [
+            PlannedRun(config, out / point, command(config), point)
+            for config in profile.runs(search.seeds)
+        ]
         directories.append(out / point / profile.name)
     reproduce(planned, console, jobs=jobs)
-    rows: dict[str, list[list[Cell]]] = {}
-    for number, directory in enumerate(directories):
-        records = read_records(directory)
-        for agent, trials in search.trials.items():
-            (run,) = records.of(agent)
-            options = json.dumps(trials[number], sort_keys=True)
-            success = last_quarter(run) if run.state in ENDED else math.nan
-            shown: Cell = "" if math.isnan(success) else success
-            rows.setdefault(agent, []).append(
-                [agent, number, options, run.state, search.steps, shown]
-            )
+    found = [read_records(directory) for directory in directories]
     table: list[Sequence[Cell]] = [TRIAL_COLUMNS]
-    for trials_of_agent in rows.values():
-        best = max(trials_of_agent, key=lambda row: float(row[5] or -1.0))
-        table += [[*row, row is best] for row in trials_of_agent]
+    for agent, trials in search.trials.items():
+        runs = [[r for r in records.of(agent) if r.seed in search.seeds] for records in found]
+        scores = [[_score(run) for run in trial] for trial in runs]
+        best = max(range(len(trials)), key=lambda number: _mean(scores[number]))
+        for number, options in enumerate(trials):
+            told = (agent, number, json.dumps(options, sort_keys=True))
+            for run, score in zip(runs[number], scores[number], strict=True):
+                shown: Cell = "" if math.isnan(score) else score
+                table.append((*told, run.seed, run.state, search.steps, shown, number == best))
     atomic.write_text(out / "trials.csv", format_rows(table))
     return out / "trials.csv"
+
+
+def _score(run: Run) -> float:
+    return last_quarter(run) if run.state in ENDED else math.nan
+
+
+def _mean(scores: Sequence[float]) -> float:
+    """Of a trial; one that did not get through from every seed is worse than any that did."""
+    mean = sum(scores) / len(scores)
+    return -1.0 if math.isnan(mean) else mean

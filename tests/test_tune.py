@@ -1,6 +1,8 @@
 """The search for options: the same budget for all, everything in the record."""
 
 import csv
+import statistics
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +16,7 @@ from bench.tune import load_search, tune
 SEARCH = """
 profile: small.yaml
 steps: 128
-seed: 9
+seeds: [9, 8]
 trials:
   tabular: [{rows: 32}, {rows: 64}]
   other: [{rows: 16}, {rows: 8}]
@@ -33,17 +35,26 @@ def test_every_trial_is_recorded_and_one_of_each_agent_chosen(folder):
     path = tune(load_search(folder / "search.yaml"), folder / "out", Console(), jobs=2)
     with path.open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["agent"], row["trial"]) for row in rows] == [
-        ("tabular", "0"),
-        ("tabular", "1"),
-        ("other", "0"),
-        ("other", "1"),
+    assert [(row["agent"], row["trial"], row["seed"]) for row in rows] == [
+        (agent, trial, seed) for agent in ("tabular", "other") for trial in "01" for seed in "89"
     ]
     for agent in ("tabular", "other"):
-        trials = [row for row in rows if row["agent"] == agent]
-        (chosen,) = [row for row in trials if row["chosen"] == "1"]
-        assert float(chosen["success"]) == max(float(row["success"]) for row in trials)
-    assert rows[1]["options"] == '{"rows": 64}'
+        means, chosen = {}, set()
+        for trial in "01":
+            seeds = [row for row in rows if (row["agent"], row["trial"]) == (agent, trial)]
+            means[trial] = statistics.fmean(float(row["success"]) for row in seeds)
+            chosen |= {(trial, row["chosen"]) for row in seeds}
+        best = max(means, key=lambda trial: means[trial])
+        assert chosen == {(trial, "1" if trial == best else "0") for trial in "01"}
+    assert rows[2]["options"] == '{"rows": 64}'
+
+
+def test_a_seed_that_is_no_longer_asked_for_does_not_count(folder):
+    search = load_search(folder / "search.yaml")
+    first = tune(search, folder / "out", Console(), jobs=2).read_text().splitlines()
+    path = tune(replace(search, seeds=[9]), folder / "out", Console(), jobs=2)
+    kept = [line.rsplit(",", 1)[0] for line in first if ",9,complete," in line]
+    assert [line.rsplit(",", 1)[0] for line in path.read_text().splitlines()[1:]] == kept
 
 
 @pytest.mark.parametrize(
@@ -51,8 +62,11 @@ def test_every_trial_is_recorded_and_one_of_each_agent_chosen(folder):
     [
         (SEARCH.replace(", {rows: 64}", ""), "more trials"),
         (SEARCH.replace("steps: 128", "step: 128"), "step"),
+        (SEARCH.replace("[9, 8]", "[9, 9]"), "seeds"),
+        (SEARCH.replace("[9, 8]", "[]"), "seeds"),
+        (SEARCH.replace("[9, 8]", "9"), "no search"),
         ("[1, 2]", "mapping"),
-        ("profile: x\nsteps: 1\nseed: 1\ntrials: 3", "no search"),
+        ("profile: x\nsteps: 1\nseeds: [1]\ntrials: 3", "no search"),
     ],
 )
 def test_a_search_that_is_none_is_refused_in_one_line(folder, text, named):
