@@ -21,6 +21,7 @@ from bench.trial import try_testing, try_training
 _TRIAL_SECONDS = 20.0
 _LONGEST_UPDATE = 60.0  # seconds; an agent that needs more is not tried but reckoned
 _BATCHES = 8
+_GPU = "cuda"  # on a CPU a batch is cut into more passes, with a little less padding
 
 
 @dataclass
@@ -138,16 +139,16 @@ def _reckon(
     lengths = [length for now in rounds for length in now]
     tests = _shuffled(lengths, min(config.evaluation.n_envs, config.evaluation.episodes))
     at_once = tests
-    parts = {"tests": (cost.work(tests, phrases, learning=False), tests, plan.test_steps)}
+    parts = {"tests": (cost.work(tests, phrases, _GPU, learning=False), tests, plan.test_steps)}
     if learns:
         options = cost.options
         plan.updates = updates_of(config.train.steps, options.rollout_length * config.train.n_envs)
         plan.steps = plan.updates * options.rollout_length * config.train.n_envs
         # The views after the last step are judged too.
         read = round(plan.steps * (1 + 1 / options.rollout_length))
-        acting = cost.work(rounds, phrases, learning=False)
+        acting = cost.work(rounds, phrases, _GPU, learning=False)
         at_once = _shuffled(lengths, options.batch_size)
-        learning = cost.work(at_once, phrases, learning=True)
+        learning = cost.work(at_once, phrases, _GPU, learning=True)
         parts["rollouts"] = (acting, rounds, read)
         parts["updates"] = (learning, at_once, plan.steps * options.epochs)
     for name, (work, batches, prompts) in parts.items():
@@ -169,7 +170,7 @@ def _reckon(
     plan.parameters = cost.parameters[0]
     plan.precision = cost.options.precision
     for precision in ("float32", "bfloat16"):
-        memory = cost.memory(at_once, phrases, precision)
+        memory = cost.memory(at_once, phrases, _GPU, precision)
         plan.memory[precision] = {**asdict(memory), "total": memory.total}
     plan.notes = cost.sources
 

@@ -63,7 +63,7 @@ def test_the_plan_counts_the_tokens_that_are_read(llama: str) -> None:
     cost = LanguageModelCost(LanguageModelConfig(model=llama), len(phrases), learns=False)
     lengths = cost.lengths([observation.prompt() for observation in seen])
     assert lengths == [len(tokens) for tokens in reader.prompts(seen)]
-    work = cost.work([lengths], phrases, learning=False)
+    work = cost.work([lengths], phrases, "cpu", learning=False)
     assert work.prompt_tokens == sum(lengths)
     # The tree's first node is the prompt's last token.
     assert work.tree_tokens == len(seen) * (len(reader.tree(phrases).tokens) - 1)

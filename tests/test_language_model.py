@@ -3,6 +3,7 @@
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,9 +14,12 @@ from agents import AgentContext, AgentError
 from agents.language_model.agent import LanguageModelAgent, ZeroShotAgent
 from agents.language_model.backbone import load_backbone
 from agents.language_model.config import LanguageModelConfig
+from agents.language_model.cost import LanguageModelCost
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.prompt_batch import length_batches
-from envs import TextEnv, VectorEnv
+from agents.language_model.recall import distinct
+from bench.profile import load_profile
+from envs import VectorEnv
 
 
 def one_at_a_time(trained: LanguageModelAgent, observation) -> torch.Tensor:
@@ -120,22 +124,32 @@ def test_prefix_tree_shares_beginnings_and_leaves_last_tokens_out() -> None:
 
 def test_length_batches_hold_everything_once_within_the_budget() -> None:
     lengths = [7, 90, 12, 50, 3, 88, 41, 60]
-    groups = length_batches(lengths, 120)
+    groups = length_batches(lengths, 120, torch.device("cpu"))
     assert sorted(i for group in groups for i in group) == list(range(8))
     for group in groups:
         assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 120
 
 
-def test_length_batches_pad_less_than_a_twentieth_of_a_minibatch() -> None:
-    envs = VectorEnv(TextEnv, 16, seed=0)
-    prompts = [observation.prompt() for observation in envs.observations]
-    for _ in range(3):
-        prompts += [o.prompt() for o in envs.step([0, 1, 2, 3] * 4).observations]
-    lengths = [len(prompt) // 6 for prompt in prompts]  # about as many tokens
-    groups = length_batches(lengths, 10**6)
-    padded = sum(len(group) * max(lengths[i] for i in group) for group in groups)
-    assert sum(lengths) > 0.95 * padded
-    assert len(groups) <= 10
+@pytest.mark.parametrize(
+    ("profile", "device", "most_passes"),
+    [("laptop", "cpu", 6), ("published-mix", "cpu", 12), ("paper", "cuda", 10)],
+)
+def test_minibatches_are_padded_by_less_than_a_twentieth(profile, device, most_passes) -> None:
+    config = next(iter(load_profile(profile, (), ("gflan-t5",)).runs()))
+    options = LanguageModelConfig(**config.agent_options)
+    cost = LanguageModelCost(options, config.environment.n_actions, learns=True)
+    rng = np.random.default_rng(0)
+    envs = VectorEnv(config.environment.build, 32, seed=0)
+    seen = [o for _ in range(40) for o in envs.step(rng.integers(0, 6, 32)).observations]
+    groups: list[list[int]] = []
+    minibatches = rng.permutation(len(seen)).reshape(-1, 64)
+    for rows in minibatches:
+        lengths = cost.lengths([o.prompt() for o in distinct([seen[i] for i in rows])[0]])
+        parts = length_batches(lengths, options.max_batch_tokens, torch.device(device))
+        groups += [[lengths[i] for i in part] for part in parts]
+    padded = sum(len(group) * max(group) for group in groups)
+    assert sum(map(sum, groups)) > 0.95 * padded
+    assert len(groups) <= most_passes * len(minibatches)
 
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:

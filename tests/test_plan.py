@@ -37,17 +37,17 @@ def test_flops_parameters_and_memory_of_flan_t5_small_are_those_counted_by_hand(
     cost = cost_of("gflan-t5", "google/flan-t5-small", max_batch_tokens=400, batch_size=8)
     value_head = 512 * VALUE + VALUE + VALUE**2 + VALUE + VALUE + 1
     assert cost.parameters == (76_961_152 + value_head,) * 2  # the published number
-    acting = cost.work([[100, 100], [100]], PHRASES, learning=False)
+    acting = cost.work([[100, 100], [100]], PHRASES, "cuda", learning=False)
     assert acting.flops == pytest.approx(3 * hand_counted(512, 384, 1024, 8, 100), rel=1e-6)
     assert (acting.prompt_tokens, acting.tree_tokens) == (300, 3 * NODES)
-    plain = cost.memory([[100] * 64], PHRASES)
+    plain = cost.memory([[100] * 64], PHRASES, "cuda")
     assert plain.weights == plain.gradients == plain.optimizer / 2 == 4 * cost.parameters[0]
     # Each encoder layer keeps at least its normed inputs, keys, queries, values and attention.
     least = 8 * 4 * (100 * (4 * 512 + 4 * 384 + 4 * 1024) + 6 * 100**2)
     assert plain.activations > 4 * least
-    little = cost.with_options(activation_checkpointing=True).memory([[100] * 64], PHRASES)
+    little = cost.with_options(activation_checkpointing=True).memory([[100] * 64], PHRASES, "cuda")
     assert little.activations < plain.activations / 2
-    adapted = cost.with_options(lora_rank=4).memory([[100] * 64], PHRASES)
+    adapted = cost.with_options(lora_rank=4).memory([[100] * 64], PHRASES, "cuda")
     assert adapted.optimizer < plain.optimizer / 50
 
 

@@ -107,13 +107,14 @@ class LanguageModelAgent(Agent):
             Log-probabilities (batch, n_actions) and values (batch,), on the agent's device.
         """
         prompts = self.reader.prompts(observations)
+        limit = self.config.max_batch_tokens
         log_policies: list[Tensor] = []
         values: list[Tensor] = []
         order: list[int] = []
         for phrases, members in by_phrases(observations).items():
             tree = self.reader.tree(phrases)
             lengths = [len(prompts[i]) for i in members]
-            for group in length_batches(lengths, self.config.max_batch_tokens):
+            for group in length_batches(lengths, limit, self.device):
                 rows = [members[i] for i in group]
                 batch = pad_batch([prompts[i] for i in rows], self.reader.pad_token, self.device)
                 log_policy, value = self.policy(batch, tree)
@@ -199,7 +200,8 @@ class LanguageModelAgent(Agent):
         totals = torch.zeros(len(_LOGGED), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         mine = self.share.rows(lengths)
-        for group in length_batches([lengths[i] for i in mine], self.config.max_batch_tokens):
+        limit = self.config.max_batch_tokens
+        for group in length_batches([lengths[i] for i in mine], limit, self.device):
             part = [members[mine[i]] for i in group]
             rows = [row for alike in part for row in alike]
             source = [i for i, alike in enumerate(part) for _ in alike]

@@ -125,20 +125,26 @@ class LanguageModelCost:
         return round(every), round(trained)
 
     def work(
-        self, batches: Sequence[Sequence[int]], phrases: Sequence[str], *, learning: bool
+        self,
+        batches: Sequence[Sequence[int]],
+        phrases: Sequence[str],
+        device: str,
+        *,
+        learning: bool,
     ) -> Work:
         """What it costs to read batches of prompts, each grouped as the agent groups it.
 
         Args:
             batches: Lengths of the prompts of each batch.
             phrases: The candidate actions.
+            device: Torch device that they are read on, which need not be here.
             learning: With the backward pass.
 
         Returns:
             The sum over all batches.
         """
         tree = self._tree(phrases)
-        groups = self._groups(batches)
+        groups = self._groups(batches, device)
         flops, launches = self._passes(tree, learning)
         prompts = sum(map(len, groups))
         return Work(
@@ -153,6 +159,7 @@ class LanguageModelCost:
         self,
         batches: Sequence[Sequence[int]],
         phrases: Sequence[str],
+        device: str,
         precision: Chosen = "float32",
     ) -> Memory:
         """Memory of the largest part of a minibatch that is forwarded at once.
@@ -160,6 +167,7 @@ class LanguageModelCost:
         Args:
             batches: Lengths of the prompts of some minibatches.
             phrases: The candidate actions.
+            device: Torch device, which need not be here.
             precision: Numbers the model computes in.
 
         Returns:
@@ -167,7 +175,7 @@ class LanguageModelCost:
         """
         every, trained = self.parameters
         tree = self._tree(phrases)
-        largest = max(self._groups(batches), key=lambda group: len(group) * max(group))
+        largest = max(self._groups(batches, device), key=lambda group: len(group) * max(group))
         rows, longest = len(largest), max(largest)
 
         def kept(size: Size) -> float:
@@ -213,12 +221,13 @@ class LanguageModelCost:
         learning = policy.rates(rows, typical, tree, learning=True)[0] if self.learns else 0.0
         return Speed(forward, learning, peak)
 
-    def _groups(self, batches: Sequence[Sequence[int]]) -> list[list[int]]:
+    def _groups(self, batches: Sequence[Sequence[int]], device: str) -> list[list[int]]:
         """Lengths of the prompts that are forwarded together, as the agent groups a batch."""
+        limit, place = self.options.max_batch_tokens, torch.device(device)
         return [
             [lengths[i] for i in group]
             for lengths in batches
-            for group in length_batches(lengths, self.options.max_batch_tokens)
+            for group in length_batches(lengths, limit, place)
         ]
 
     def with_options(self, **changes: object) -> LanguageModelCost:

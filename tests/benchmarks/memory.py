@@ -63,8 +63,8 @@ def run_of(model: str, choice: Sequence[str], *more: str) -> RunConfig:
     return replace(config, device="cpu")
 
 
-def planned(config: RunConfig) -> dict[str, float]:
-    """GB of the worst moment of an update, by precision."""
+def planned(config: RunConfig, device: str) -> dict[str, float]:
+    """GB of the worst moment of an update on a device, by precision."""
     entry = find(config.entry)
     options: Any = validated(entry.load().Config, config.agent_options, config.agent)
     cost = load_cost(entry, options, config.environment.n_actions)
@@ -75,7 +75,9 @@ def planned(config: RunConfig) -> dict[str, float]:
     lengths = cost.lengths([seen.prompt() for now in rounds for seen in now])
     batches = np.random.default_rng(0).choice(lengths, (8, options.batch_size)).tolist()
     phrases = rounds[0][0].action_phrases
-    return {p: cost.memory(batches, phrases, p).total / 1e9 for p in ("float32", "bfloat16")}
+    return {
+        p: cost.memory(batches, phrases, device, p).total / 1e9 for p in ("float32", "bfloat16")
+    }
 
 
 def choices() -> list[list[Cell]]:
@@ -83,7 +85,7 @@ def choices() -> list[list[Cell]]:
     rows: list[list[Cell]] = []
     for model in MODELS:
         for choice in CHOICES:
-            size = planned(run_of(model, choice))
+            size = planned(run_of(model, choice), "cuda")
             gc.collect()
             least = [
                 f"{min(holding):.0f} GB ({precision})"
@@ -110,7 +112,7 @@ def check() -> list[list[Cell]]:
         T5Config(**table["shared"], **table["models"][SMALL]).save_pretrained(folder)
         PreTrainedTokenizerFast.from_pretrained(MINIFLAN_FOLDER).save_pretrained(folder)
         for choice in CHECKED:
-            size = planned(run_of(folder, choice, "agent.pretrained=false"))["float32"]
+            size = planned(run_of(folder, choice, "agent.pretrained=false"), "cpu")["float32"]
             command = [sys.executable, __file__, folder, *choice]
             shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             held = float(shown.split()[-1])
