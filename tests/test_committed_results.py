@@ -1,6 +1,9 @@
 """What stands in `results/` is what its rows give, and nothing there was run on changed code."""
 
+import csv
 import json
+import statistics
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,10 @@ from bench.paper import read_paper
 from bench.profile import load_profile
 from bench.records import read_records
 from bench.table_format import to_csv, to_markdown
+from bench.tune import load_search
 
-REPORTS = sorted((Path(__file__).parents[1] / "results").glob("*/report.md"))
+RESULTS = Path(__file__).parents[1] / "results"
+REPORTS = sorted(RESULTS.glob("*/report.md"))
 DIRECTORIES = pytest.mark.parametrize(
     "directory", [report.parent for report in REPORTS], ids=lambda each: each.name
 )
@@ -38,3 +43,26 @@ def test_every_committed_run_is_complete_and_what_its_profile_says_today(directo
         assert not manifest["git"]["dirty"]
         found[manifest["agent"], manifest["seed"]] = manifest["config_hash"]
     assert found == hashes
+
+
+def test_the_laptop_profile_takes_what_the_committed_search_chose() -> None:
+    search = load_search(RESULTS / "tuning" / "laptop.yaml")
+    with (RESULTS / "tuning" / "laptop.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    means, chosen = defaultdict(dict), {}
+    for agent, trials in search.trials.items():
+        for number, options in enumerate(trials):
+            found = [r for r in rows if (r["agent"], r["trial"]) == (agent, str(number))]
+            assert sorted(int(row["seed"]) for row in found) == sorted(search.seeds)
+            assert all(json.loads(row["options"]) == options for row in found)
+            assert all(int(row["steps"]) == search.steps for row in found)
+            means[agent][number] = statistics.fmean(float(row["success"]) for row in found)
+            if any(row["chosen"] == "1" for row in found):
+                chosen[agent] = number
+    assert chosen == {agent: max(of, key=of.__getitem__) for agent, of in means.items()}
+    profile = load_profile("laptop")
+    for run in profile.runs([profile.seeds[0]]):
+        if run.agent in chosen:
+            assert run.train.steps == search.steps
+            options = search.trials[run.agent][chosen[run.agent]]
+            assert run.agent_options.items() >= options.items()
