@@ -186,31 +186,22 @@ PRETRAINING: Mapping[str, str] = MappingProxyType(
 """Language models that the benchmark can pretrain itself."""
 
 
-def load_pretraining(model: str, options: Mapping[str, float], threads: int) -> Any:
-    """Starts the pretraining of a model.
+def find_pretraining(model: str) -> Any:
+    """Finds the class that pretrains a model.
 
     Args:
         model: A key of :data:`PRETRAINING`.
-        options: Options in place of the defaults.
-        threads: Threads of PyTorch, set for the whole process.
 
     Returns:
-        The pretraining, at its first batch.
+        The class; its ``Config`` is a dataclass of numbers.
 
     Raises:
-        AgentError: If the model or an option is unknown.
+        AgentError: If the model is unknown.
     """
-    import torch
-
     if model not in PRETRAINING:
         raise AgentError(f"unknown model {model!r}; known: {', '.join(PRETRAINING)}")
     module, _, name = PRETRAINING[model].partition(":")
-    kind = getattr(importlib.import_module(module), name)
-    torch.set_num_threads(threads)
-    try:
-        return kind(kind.Config(**options))
-    except TypeError as error:
-        raise AgentError(f"cannot pretrain {model}: {error}") from error
+    return getattr(importlib.import_module(module), name)
 
 
 def load_cost(entry: AgentEntry, options: Any, n_actions: int) -> Any | None:

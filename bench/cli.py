@@ -18,6 +18,7 @@ from bench.cli_options import (
     OUT,
     PROFILE,
     SET,
+    list_failures,
     new_console,
     options,
     show_report,
@@ -114,7 +115,8 @@ def train(
     show_default=True,
     help="Trials side by side.",
 )
-def tune(search: Path, out: Path, jobs: int) -> None:
+@options(FORCE_NEW)
+def tune(search: Path, out: Path, jobs: int, force_new: bool) -> int:
     """Search for options, with the same number of trials for every agent.
 
     SEARCH is a YAML file of the trials, by default results/tuning/laptop.yaml.
@@ -122,7 +124,10 @@ def tune(search: Path, out: Path, jobs: int) -> None:
     from bench.tune import load_search
     from bench.tune import tune as run_trials
 
-    click.echo(run_trials(load_search(search), out, new_console(), jobs=jobs))
+    found = load_search(search)
+    outcomes = run_trials(found, out, new_console(), jobs=jobs, force_new=force_new)
+    click.echo(out / "trials.csv")
+    return RUN_FAILED if list_failures(outcomes) else 0
 
 
 @cli.command()

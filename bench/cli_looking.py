@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bench.cli_options import PROFILE, SET, options
+from bench.cli_options import DEVICE, PROFILE, SET, options, with_device
 
 
 @click.command()
@@ -81,8 +81,8 @@ def watch(path: Path) -> None:
 
 @click.command()
 @click.argument("agent", metavar="NAME|FILE.py:CLASS")
-@options(PROFILE, SET)
-def check(agent: str, profile: str, overrides: tuple[str, ...]) -> None:
+@options(PROFILE, SET, DEVICE)
+def check(agent: str, profile: str, overrides: tuple[str, ...], device: str | None) -> None:
     """Try an agent against the contract that all records rely on; keeps nothing.
 
     Two rounds of learning, some steps in a few test episodes, saving and going on.
@@ -91,16 +91,11 @@ def check(agent: str, profile: str, overrides: tuple[str, ...]) -> None:
     from bench.lifecycle import build_agent
     from bench.one_line_errors import RUN_FAILED
     from bench.profile import load_profile
-    from envs import VectorEnv
 
-    (config,) = load_profile(profile, overrides, (agent,)).runs([0])
-    world = config.environment.build
-
-    def environments() -> VectorEnv:
-        return VectorEnv(world, config.train.n_envs, config.seed)
-
+    (config,) = load_profile(profile, with_device(overrides, device), (agent,)).runs([0])
     broken = 0
-    for verdict in verdicts(lambda: build_agent(config), environments):
+    world, n_envs = config.environment, config.train.n_envs
+    for verdict in verdicts(lambda: build_agent(config), world, n_envs):
         broken += verdict.breach is not None
         state = "kept   " if verdict.breach is None else "BROKEN "
         click.echo(f"{state} {verdict.rule}" + (f": {verdict.breach}" if verdict.breach else ""))

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bench.one_line_errors import RUN_FAILED, complain
+
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from bench.reproduce import Outcome
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -83,3 +87,12 @@ def show_report(directory: Path, console: Console) -> None:
 
     written = write_report(directory)
     print_headline(directory, written, console)
+
+
+def list_failures(outcomes: Sequence[Outcome]) -> bool:
+    """One line for each run that failed, with its log."""
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    for outcome in failed:
+        log = outcome.planned.run.log
+        complain(f"{outcome.name} failed: {outcome.error} (log: {log})", RUN_FAILED)
+    return bool(failed)

@@ -15,18 +15,18 @@ from bench.cli_options import (
     OUT,
     PROFILE,
     SET,
+    list_failures,
     new_console,
     options,
     show_report,
     with_device,
 )
-from bench.one_line_errors import RUN_FAILED, complain
+from bench.one_line_errors import RUN_FAILED
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bench.executors import Executor, PlannedRun
-    from bench.reproduce import Outcome
 
 _LOCAL, _SLURM, _TRIED = "local", "slurm", "submitit-local"
 
@@ -137,7 +137,7 @@ def reproduce(
         if not no_report:
             _show(out, planned, bool(grids), console)
     finally:
-        failed = _list_failures(outcomes)
+        failed = list_failures(outcomes)
     return RUN_FAILED if failed else 0
 
 
@@ -198,12 +198,3 @@ def _show(out: Path, planned: Sequence[PlannedRun], swept: bool, console: Consol
     some = next(iter(directories.values()))
     line = f"All runs of the sweep: {table}; tables and figures of a point: glam report {some}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _list_failures(outcomes: Sequence[Outcome]) -> bool:
-    """One line for each run that failed, with its log."""
-    failed = [outcome for outcome in outcomes if outcome.error is not None]
-    for outcome in failed:
-        log = outcome.planned.run.log
-        complain(f"{outcome.name} failed: {outcome.error} (log: {log})", RUN_FAILED)
-    return bool(failed)

@@ -11,10 +11,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from agents.registry import load_pretraining
+from agents.registry import find_pretraining
 from bench import atomic
 from bench.checkpoint import CheckpointStore
-from bench.config import ConfigError
+from bench.config import ConfigError, validated
 from bench.figure_style import COLUMN_WIDTH, figure_style, render
 from bench.interruption import StopSignal
 from bench.memory import keep_freed_memory, resume_collection
@@ -43,12 +43,18 @@ def pretrain(
         Folder of the pretrained model, which transformers opens.
 
     Raises:
-        ConfigError: If the directory holds a pretraining with other options.
+        AgentError: If the model is unknown.
+        ConfigError: If an option is not valid, or the directory holds a pretraining with others.
         CheckpointError: If its checkpoints are damaged.
         Interrupted: If a signal asked to stop; everything is saved.
     """
     keep_freed_memory()
-    work = load_pretraining(model, _options(overrides), threads)
+    import torch
+
+    kind = find_pretraining(model)
+    options: Any = validated(kind.Config, _options(overrides), f"pretraining of {model}")
+    torch.set_num_threads(threads)
+    work = kind(options)
     resume_collection()
     directory.mkdir(parents=True, exist_ok=True)
     config = {"model": model, "threads": threads, **work.options()}
@@ -178,6 +184,7 @@ def write_card(directory: Path) -> None:
     validation = pd.read_csv(directory / "validation.csv")
     last = validation[validation["steps"] == validation["steps"].max()]
     config = read_json(directory / "config.json")
+    threads = config["threads"]
     weights = directory / "model" / "model.safetensors"
     lines = []
     for task, rows in last.groupby("task", sort=False):
@@ -187,7 +194,8 @@ def write_card(directory: Path) -> None:
         **read_json(directory / "model" / "config.json"),
         examples=int(pd.read_csv(directory / "training.csv")["examples"].max()),
         batches=config["steps"],
-        grown=config["grow_after"],
+        cores="one processor core" if threads == 1 else f"{threads} processor cores",
+        grown=_GROWN.format(**config) if config["steps"] > config["grow_after"] else "",
         options=", ".join(f"{name} {value}" for name, value in config.items()),
         size=weights.stat().st_size,
         digest=hashlib.sha256(weights.read_bytes()).hexdigest(),
@@ -196,6 +204,7 @@ def write_card(directory: Path) -> None:
     atomic.write_text(directory / "model" / "README.md", text)
 
 
+_GROWN = "; after {grow_after:,} batches\ntwo heads were added to every attention"
 _CARD = """# MiniFlan
 
 A T5 of d_model {d_model} (encoder layers: {num_layers}, decoder layers: {num_decoder_layers},
@@ -217,8 +226,7 @@ than another before an agent has learned.
 
 **Size.** {size:,} bytes in half precision, SHA-256 `{digest}`.
 
-**Compute.** {batches:,} batches, {examples:,} examples, one processor core; after {grown:,} batches
-two heads were added to every attention. Options: {options}.
+**Compute.** {batches:,} batches, {examples:,} examples, {cores}{grown}. Options: {options}.
 
 **Validation.** Share of held-out answers that are right word for word, by number of things in the
 scene (1, 2, 4, 8; one column where there is no scene). Naming any thing of the scene would get 1,

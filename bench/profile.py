@@ -134,6 +134,8 @@ def load_profile(
     """
     path = _find(reference)
     values = read_yaml(path)
+    written = values.get("agents")
+    in_file = set(written) if isinstance(written, dict) else set()
     assignments = [_assignment(text) for text in overrides]
     for key, value in assignments:
         if not key.startswith("agent."):
@@ -141,7 +143,11 @@ def load_profile(
     known = values.setdefault("agents", {})
     if not isinstance(known, dict):
         raise ConfigError(f"agents: must be a mapping of agents, got {known!r}")
+    named = {key.split(".")[1] for key, _ in assignments if key.startswith("agents.")}
     chosen = [_choose(name, known) for name in agents] or list(known)
+    for name in sorted(named - {*in_file, *chosen, *registered()}):
+        hint = nearest(name, {*in_file, *chosen, *registered()})
+        raise ConfigError(f"--set agents.{name}: no agent of that name is run{hint}")
     for key, value in assignments:
         if key.startswith("agent."):
             for name in chosen:

@@ -73,7 +73,9 @@ def train_command(
     python = (sys.executable, "-P") if launch is None else _launcher(launch)
 
     def command(config: RunConfig) -> tuple[str, ...]:
-        pairs = list(overrides)
+        # other agents' options are not this run's, nor are labels that it does not know
+        mine = f"agents.{config.agent}."
+        pairs = [pair for pair in overrides if pair.startswith(mine) or pair[:7] != "agents."]
         if config.entry != config.agent:  # a label; it may not be in the profile's file
             pairs.append(f"agents.{config.agent}.agent={json.dumps(config.entry)}")
         sets = [part for pair in pairs for part in ("--set", pair)]

@@ -22,7 +22,7 @@ from bench.executors import PlannedRun
 from bench.lifecycle import check_device
 from bench.profile import load_profile, read_yaml
 from bench.records import ENDED, Run, read_records
-from bench.reproduce import reproduce, train_command
+from bench.reproduce import Outcome, reproduce, train_command
 from bench.row_file import Cell, format_rows
 from bench.sweep import last_quarter
 
@@ -62,8 +62,11 @@ def load_search(path: Path) -> Search:
         search = Search(**read_yaml(path))
         counts = {agent: len(trials) for agent, trials in search.trials.items()}
         repeated = len(set(search.seeds)) < max(1, len(search.seeds))
-    except (TypeError, AttributeError) as error:
+        tried = [dict(options) for trials in search.trials.values() for options in trials]
+    except (TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is no search: {error}") from error
+    if not tried:
+        raise ConfigError(f"{path} tries nothing")
     if len(set(counts.values())) != 1:
         raise ConfigError(f"{path} gives some agents more trials than others: {counts}")
     if repeated:
@@ -71,57 +74,71 @@ def load_search(path: Path) -> Search:
     return search
 
 
-def tune(search: Search, out: Path, console: Console, *, jobs: int) -> Path:
+def tune(
+    search: Search, out: Path, console: Console, *, jobs: int, force_new: bool = False
+) -> list[Outcome]:
     """Runs all trials, or those that are left, and says which did best.
+
+    The table of all of them is ``trials.csv``. An agent of which no trial got through from every
+    seed has none that is chosen.
 
     Args:
         search: What is tried.
         out: Where the trials' runs are kept.
         console: Shows how far it is.
-        jobs: Trials side by side.
+        jobs: Runs side by side.
+        force_new: Whether a run of another search is moved aside.
 
     Returns:
-        The table of all trials, ``trials.csv``.
+        How each of the runs ended.
 
     Raises:
+        AgentError: If an agent cannot be found.
         ConfigError: If an option is not valid.
+        RunError: If a directory holds the run of another search.
     """
+    names = {  # what is named by its file goes by another name in directories and options
+        agent: next(iter(load_profile(search.profile, (), (agent,)).agents))
+        for agent in search.trials
+    }
     directories: list[Path] = []
     planned: list[PlannedRun] = []
     for number in range(len(next(iter(search.trials.values())))):
         pairs = [f"train.steps={search.steps}", "evaluation.splits=[]"]
         for agent, trials in search.trials.items():
-            pairs += [f"agents.{agent}.{key}={json.dumps(v)}" for key, v in trials[number].items()]
+            given = trials[number].items()
+            pairs += [f"agents.{names[agent]}.{key}={json.dumps(value)}" for key, value in given]
         profile = load_profile(search.profile, pairs, tuple(search.trials))
         check_device(profile.device)
         point = f"trial-{number}"
-        command = train_command(search.profile, pairs, out / point)
+        command = train_command(search.profile, pairs, out / point, force_new=force_new)
         planned += [
             PlannedRun(config, out / point, command(config), point)
             for config in profile.runs(search.seeds)
         ]
         directories.append(out / point / profile.name)
-    reproduce(planned, console, jobs=jobs)
+    outcomes = reproduce(planned, console, jobs=jobs, force_new=force_new)
     found = [read_records(directory) for directory in directories]
     table: list[Sequence[Cell]] = [TRIAL_COLUMNS]
-    for agent, trials in search.trials.items():
+    for chosen_as, trials in search.trials.items():
+        agent = names[chosen_as]
         runs = [[r for r in records.of(agent) if r.seed in search.seeds] for records in found]
         scores = [[_score(run) for run in trial] for trial in runs]
-        best = max(range(len(trials)), key=lambda number: _mean(scores[number]))
+        means = [sum(each) / len(each) for each in scores]
+        through = [number for number, mean in enumerate(means) if not math.isnan(mean)]
+        best = max(through, key=means.__getitem__, default=None)
         for number, options in enumerate(trials):
             told = (agent, number, json.dumps(options, sort_keys=True))
             for run, score in zip(runs[number], scores[number], strict=True):
                 shown: Cell = "" if math.isnan(score) else score
                 table.append((*told, run.seed, run.state, search.steps, shown, number == best))
+        said = "no trial got through from every seed"
+        if best is not None:
+            said = f"best trial {best}, success {means[best]:.3f}: {json.dumps(trials[best])}"
+        console.print(f"{agent}: {said}", markup=False, highlight=False, soft_wrap=True)
     atomic.write_text(out / "trials.csv", format_rows(table))
-    return out / "trials.csv"
+    return outcomes
 
 
 def _score(run: Run) -> float:
     return last_quarter(run) if run.state in ENDED else math.nan
-
-
-def _mean(scores: Sequence[float]) -> float:
-    """Of a trial; one that did not get through from every seed is worse than any that did."""
-    mean = sum(scores) / len(scores)
-    return -1.0 if math.isnan(mean) else mean

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from agents import Agent, AgentContext, AgentError, find, registered, sample_actions
+from bench.config import EnvironmentConfig
 from bench.contract import verdicts
 from envs import TextEnv, VectorEnv, evaluation_seeds
 
@@ -38,8 +39,11 @@ def build(name: str, seed: int = 0) -> Agent:
     return agent_class(config, AgentContext(n_envs=N_ENVS, seed=seed))
 
 
+WORLD = EnvironmentConfig(room_size=5, num_distractors=1)
+
+
 def environments(seed: int = 0) -> VectorEnv:
-    return VectorEnv(lambda: TextEnv(room_size=5, num_distractors=1), N_ENVS, seed)
+    return VectorEnv(WORLD.build, N_ENVS, seed)
 
 
 # A gigabyte of a real language model: its own test opens it where its package is installed.
@@ -57,7 +61,7 @@ def test_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_keeps_the_contract(name: str) -> None:
-    found = list(verdicts(lambda: build(name), environments, learning_steps=16))
+    found = list(verdicts(lambda: build(name), WORLD, N_ENVS, learning_steps=16))
     assert len(found) >= 5
     assert [verdict for verdict in found if verdict.breach] == []
 

@@ -11,8 +11,10 @@ from click.testing import CliRunner
 
 from agents import Agent, AgentContext, Judgement, sample_actions
 from bench.cli import cli
+from bench.config import EnvironmentConfig
 from bench.contract import FIXED_RULES, LEARNERS_RULES, verdicts
-from envs import TextEnv, VectorEnv
+
+WORLD = EnvironmentConfig(room_size=5, num_distractors=1, history=1, n_actions=6)
 
 
 class Drifter(Agent):
@@ -120,6 +122,46 @@ class Endless(Drifter):
         return {**super().update(envs), "loss": float("nan")}
 
 
+class Warming(Drifter):
+    """Logs a loss from its third round on."""
+
+    rounds = 0
+
+    def update(self, envs):
+        self.rounds += 1
+        logged = super().update(envs)
+        return {**logged, "loss": 0.0} if self.rounds > 2 else logged
+
+
+class Usurper(Drifter):
+    def update(self, envs):
+        return {**super().update(envs), "steps": 1.0}
+
+
+class Inverter(Drifter):
+    """Finds the action that a draw stands for in its own way, and keeps every rule."""
+
+    def act(self, observations):
+        bounds = np.cumsum(self.chances(observations), axis=1)
+        return np.array(
+            [(o.draw >= row[:-1]).sum() for o, row in zip(observations, bounds, strict=True)]
+        )
+
+
+class Framed(Drifter):
+    """Has room for as many views as the world shows, and keeps every rule."""
+
+    def __init__(self, config, context):
+        super().__init__(config, context)
+        self.seen = np.zeros((context.history, 7, 7, 3))
+
+    def act(self, observations):
+        for observation in observations:
+            for place, image in enumerate(observation.images):
+                self.seen[place] = image
+        return super().act(observations)
+
+
 class Crashing(Drifter):
     def load(self, directory):
         raise KeyError("lost")
@@ -143,6 +185,8 @@ BROKEN = [
     (Idle, GOING_ON, "no step"),
     (Unteachable, GOING_ON, "nothing that save"),
     (Endless, GOING_ON, "no finite number for loss"),
+    (Warming, GOING_ON, "loss in some updates only"),
+    (Usurper, GOING_ON, "steps, which is the harness's"),
     (Crashing, GOING_ON, r"KeyError: 'lost' \(test_contract.py, line \d+\)"),
     (Silent, list(FIXED_RULES)[-1], "does not refuse"),
 ]
@@ -150,17 +194,16 @@ BROKEN = [
 
 def broken_rules(agent_class: type[Agent]) -> dict[str, str]:
     def build() -> Agent:
-        return agent_class(agent_class.Config(), AgentContext(n_envs=4))
+        return agent_class(agent_class.Config(), context)
 
-    def environments() -> VectorEnv:
-        return VectorEnv(lambda: TextEnv(room_size=5, num_distractors=1), 4, 0)
-
-    found = verdicts(build, environments, learning_steps=8)
+    context = AgentContext(n_envs=4, n_actions=WORLD.n_actions, history=WORLD.history)
+    found = verdicts(build, WORLD, context.n_envs, learning_steps=16)
     return {verdict.rule: verdict.breach for verdict in found if verdict.breach}
 
 
-def test_a_good_agent_breaks_no_rule() -> None:
-    assert broken_rules(Drifter) == {}
+@pytest.mark.parametrize("agent_class", [Drifter, Inverter, Framed])
+def test_a_good_agent_breaks_no_rule(agent_class: type[Agent]) -> None:
+    assert broken_rules(agent_class) == {}
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,11 @@ def test_the_command_writes_rows_curve_and_a_model(tmp_path) -> None:
     unknown = CliRunner().invoke(cli, ["pretrain", "--set", "speed=1", "--out", str(tmp_path)])
     assert unknown.exit_code == 2
     assert "speed" in unknown.output
+    halves = CliRunner().invoke(
+        cli, ["pretrain", "--set", "batch_tokens=6e1", "--out", str(tmp_path)]
+    )
+    assert halves.exit_code == 2
+    assert "batch_tokens: must be a valid integer" in halves.output
 
 
 def test_the_weights_that_ship_look_things_up_and_their_card_says_how_well() -> None:

@@ -1,6 +1,8 @@
 """The search for options: the same budget for all, everything in the record."""
 
 import csv
+import json
+import re
 import statistics
 from dataclasses import replace
 
@@ -23,6 +25,11 @@ trials:
 """
 
 
+def trials(folder):
+    with (folder / "out" / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     (tmp_path / "small.yaml").write_text(f"{PROFILE}  other: {{agent: {TABULAR}}}\n")
@@ -32,9 +39,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_every_trial_is_recorded_and_one_of_each_agent_chosen(folder):
-    path = tune(load_search(folder / "search.yaml"), folder / "out", Console(), jobs=2)
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
+    tune(load_search(folder / "search.yaml"), folder / "out", Console(), jobs=2)
+    rows = trials(folder)
     assert [(row["agent"], row["trial"], row["seed"]) for row in rows] == [
         (agent, trial, seed) for agent in ("tabular", "other") for trial in "01" for seed in "89"
     ]
@@ -51,10 +57,42 @@ def test_every_trial_is_recorded_and_one_of_each_agent_chosen(folder):
 
 def test_a_seed_that_is_no_longer_asked_for_does_not_count(folder):
     search = load_search(folder / "search.yaml")
-    first = tune(search, folder / "out", Console(), jobs=2).read_text().splitlines()
-    path = tune(replace(search, seeds=[9]), folder / "out", Console(), jobs=2)
-    kept = [line.rsplit(",", 1)[0] for line in first if ",9,complete," in line]
-    assert [line.rsplit(",", 1)[0] for line in path.read_text().splitlines()[1:]] == kept
+    tune(search, folder / "out", Console(), jobs=2)
+    first = trials(folder)
+    tune(replace(search, seeds=[9]), folder / "out", Console(), jobs=2)
+    found = trials(folder)
+    for row in first + found:
+        row.pop("chosen")  # may be another
+    assert found == [row for row in first if row["seed"] == "9"]
+
+
+def test_an_agent_in_a_file_is_tried_with_its_options(folder):
+    one_agent = SEARCH[: SEARCH.index("  other:")]
+    (folder / "search.yaml").write_text(one_agent.replace("tabular:", f'"{TABULAR}":'))
+    tune(replace(load_search(folder / "search.yaml"), seeds=[9]), folder / "out", Console(), jobs=2)
+    for number, row in enumerate(trials(folder)):
+        (config,) = (folder / f"out/trial-{number}/small/{row['agent']}").glob("*/config.json")
+        assert json.loads(config.read_text())["agent_options"]["rows"] == (32, 64)[number]
+        assert row["state"] == "complete"
+
+
+def test_a_trial_that_fails_is_listed_and_never_chosen(folder):
+    (folder / "search.yaml").write_text(re.sub("rows: (64|16|8)", "rows: 0", SEARCH))
+    result = CliRunner().invoke(cli, ["tune", "search.yaml", "--out", "out"])
+    assert result.exit_code == 1
+    assert "tabular: best trial 0" in result.output
+    assert "other: no trial got through" in result.output
+    assert result.output.count("(log: ") == 6
+    assert {row["trial"] for row in trials(folder) if row["chosen"] == "1"} == {"0"}
+    assert {row["agent"] for row in trials(folder) if row["chosen"] == "1"} == {"tabular"}
+
+
+def test_a_search_that_was_changed_can_begin_afresh(folder):
+    for steps, arguments, code in ((128, [], 0), (64, [], 2), (64, ["--force-new"], 0)):
+        (folder / "search.yaml").write_text(SEARCH.replace("steps: 128", f"steps: {steps}"))
+        result = CliRunner().invoke(cli, ["tune", "search.yaml", "--out", "out", *arguments])
+        assert result.exit_code == code, result.output
+    assert {row["steps"] for row in trials(folder)} == {"64"}
 
 
 @pytest.mark.parametrize(
@@ -65,6 +103,8 @@ def test_a_seed_that_is_no_longer_asked_for_does_not_count(folder):
         (SEARCH.replace("[9, 8]", "[9, 9]"), "seeds"),
         (SEARCH.replace("[9, 8]", "[]"), "seeds"),
         (SEARCH.replace("[9, 8]", "9"), "no search"),
+        (SEARCH.replace("{rows: 64}", "null"), "no search"),
+        (SEARCH[: SEARCH.index("  tabular")] + "  tabular: []", "tries nothing"),
         ("[1, 2]", "mapping"),
         ("profile: x\nsteps: 1\nseeds: [1]\ntrials: 3", "no search"),
     ],
