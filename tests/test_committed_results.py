@@ -1,4 +1,7 @@
-"""What stands in `results/` is what its rows give, and nothing there was run on changed code."""
+"""What stands in `results/` is what its rows give, from clean commits, with today's settings.
+
+That today's code still gives the same rows is for `make reproduce` to show.
+"""
 
 import csv
 import json
@@ -33,7 +36,6 @@ def test_tables_are_those_of_the_committed_rows(directory: Path) -> None:
 
 @DIRECTORIES
 def test_every_committed_run_is_complete_and_what_its_profile_says_today(directory: Path) -> None:
-    """So that the profile's command makes the same rows again."""
     profile = load_profile(directory.name)
     hashes = {(run.agent, run.seed): config_hash(run) for run in profile.runs()}
     found = {}
