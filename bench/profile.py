@@ -143,11 +143,13 @@ def load_profile(
     known = values.setdefault("agents", {})
     if not isinstance(known, dict):
         raise ConfigError(f"agents: must be a mapping of agents, got {known!r}")
-    named = {key.split(".")[1] for key, _ in assignments if key.startswith("agents.")}
     chosen = [_choose(name, known) for name in agents] or list(known)
-    for name in sorted(named - {*in_file, *chosen, *registered()}):
-        hint = nearest(name, {*in_file, *chosen, *registered()})
-        raise ConfigError(f"--set agents.{name}: no agent of that name is run{hint}")
+    real = {*in_file, *chosen, *registered()}
+    for key, _ in assignments:
+        name = agent_of(key)
+        if name is not None and name not in real:
+            hint = nearest(name, real)
+            raise ConfigError(f"--set agents.{name}: no agent of that name is run{hint}")
     for key, value in assignments:
         if key.startswith("agent."):
             for name in chosen:
@@ -166,6 +168,24 @@ def load_profile(
         if not _AGENT_NAME.fullmatch(name):
             raise ConfigError(f"agents: {name!r} must be letters, digits, - and _ only")
     return profile
+
+
+def agent_of(key: str) -> str | None:
+    """The one agent that a setting such as ``agents.drrn.gamma`` concerns; None if all."""
+    parts = key.split(".")
+    return parts[1] if parts[0] == "agents" and len(parts) > 1 else None
+
+
+def names_of(profile: str, overrides: Sequence[str], agents: Sequence[str]) -> dict[str, str]:
+    """What agents go by in directories and options, by how they are asked for.
+
+    One that is asked for by its file goes by another name.
+
+    Raises:
+        AgentError: If an agent cannot be found.
+        ConfigError: If the profile cannot be used.
+    """
+    return {name: next(iter(load_profile(profile, overrides, (name,)).agents)) for name in agents}
 
 
 def _find(reference: str) -> Path:

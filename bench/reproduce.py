@@ -22,6 +22,7 @@ from bench.config import ConfigError, RunConfig
 from bench.executors import Ending, Executor, Job, PlannedRun, Processes
 from bench.interruption import Interrupted, StopSignal
 from bench.lifecycle import record_failure
+from bench.profile import agent_of
 from bench.run import RunDirectory, RunError
 from bench.run_status import RunStatus, running_status, status_table, steps_taken
 from bench.weights import weights_obstacle
@@ -74,8 +75,8 @@ def train_command(
 
     def command(config: RunConfig) -> tuple[str, ...]:
         # other agents' options are not this run's, nor are labels that it does not know
-        mine = f"agents.{config.agent}."
-        pairs = [pair for pair in overrides if pair.startswith(mine) or pair[:7] != "agents."]
+        mine = (None, config.agent)
+        pairs = [pair for pair in overrides if agent_of(pair.partition("=")[0]) in mine]
         if config.entry != config.agent:  # a label; it may not be in the profile's file
             pairs.append(f"agents.{config.agent}.agent={json.dumps(config.entry)}")
         sets = [part for pair in pairs for part in ("--set", pair)]

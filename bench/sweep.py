@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import atomic
 from bench.config import ConfigError, RunConfig, nearest
-from bench.profile import load_profile, parse_yaml
+from bench.profile import agent_of, load_profile, names_of, parse_yaml
 from bench.row_file import Cell, format_rows
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ class Grid:
     @property
     def agent(self) -> str | None:
         """The one agent it concerns; None if it concerns all."""
-        parts = self.key.split(".")
-        return parts[1] if parts[0] == "agents" and len(parts) > 1 else None
+        return agent_of(self.key)
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,7 @@ def points(
     if twice is not None:
         raise ConfigError(f"--grid {twice}: stands twice; give all of its values at once")
     chosen = list(dict.fromkeys(agents or load_profile(profile, overrides).agents))
-    # what is asked for by its file goes by another name in directories and options
-    names = {name: next(iter(load_profile(profile, overrides, (name,)).agents)) for name in chosen}
+    names = names_of(profile, overrides, chosen)
     for grid in grids:
         if grid.agent is not None and grid.agent not in names.values():
             hint = nearest(grid.agent, names.values())
@@ -139,7 +137,7 @@ def write_summary(path: Path, directories: Mapping[str, Path]) -> None:
             after a split holds the success on its test episodes.
         directories: Where the profile's runs are kept, by the name of the point.
     """
-    from bench.records import ENDED, read_records  # pandas, which no run should wait for
+    from bench.records import read_records  # pandas, which no run should wait for
 
     found = [
         (point, run)
@@ -151,7 +149,7 @@ def write_summary(path: Path, directories: Mapping[str, Path]) -> None:
     columns = ("point", "agent", "seed", "state", "steps", "late_success", *splits)
     rows: list[Sequence[Cell]] = [columns]
     for point, run in found:
-        late = last_quarter(run) if run.state in ENDED else math.nan
+        late = last_quarter(run)
         tests = [run.test_rows(split) for split in splits]
         rates = [math.nan if rows is None else float(rows["success"].mean()) for rows in tests]
         shown = ["" if math.isnan(rate) else rate for rate in (late, *rates)]
@@ -160,7 +158,14 @@ def write_summary(path: Path, directories: Mapping[str, Path]) -> None:
 
 
 def last_quarter(run: Run) -> float:
-    """Success rate of training episodes that ended in the last quarter of the steps, or NaN."""
+    """Success rate of training episodes that ended in the last quarter of the steps.
+
+    NaN if there is none, or training did not end.
+    """
+    from bench.records import ENDED
+
+    if run.state not in ENDED:
+        return math.nan
     late = run.episodes["steps"] > 0.75 * run.budget
     return float(run.episodes["success"][late].mean())
 

@@ -20,8 +20,8 @@ from bench import atomic
 from bench.config import ConfigError
 from bench.executors import PlannedRun
 from bench.lifecycle import check_device
-from bench.profile import load_profile, read_yaml
-from bench.records import ENDED, Run, read_records
+from bench.profile import load_profile, names_of, read_yaml
+from bench.records import read_records
 from bench.reproduce import Outcome, reproduce, train_command
 from bench.row_file import Cell, format_rows
 from bench.sweep import last_quarter
@@ -97,10 +97,7 @@ def tune(
         ConfigError: If an option is not valid.
         RunError: If a directory holds the run of another search.
     """
-    names = {  # what is named by its file goes by another name in directories and options
-        agent: next(iter(load_profile(search.profile, (), (agent,)).agents))
-        for agent in search.trials
-    }
+    names = names_of(search.profile, (), tuple(search.trials))
     directories: list[Path] = []
     planned: list[PlannedRun] = []
     for number in range(len(next(iter(search.trials.values())))):
@@ -123,7 +120,7 @@ def tune(
     for chosen_as, trials in search.trials.items():
         agent = names[chosen_as]
         runs = [[r for r in records.of(agent) if r.seed in search.seeds] for records in found]
-        scores = [[_score(run) for run in trial] for trial in runs]
+        scores = [[last_quarter(run) for run in trial] for trial in runs]
         means = [sum(each) / len(each) for each in scores]
         through = [number for number, mean in enumerate(means) if not math.isnan(mean)]
         best = max(through, key=means.__getitem__, default=None)
@@ -138,7 +135,3 @@ def tune(
         console.print(f"{agent}: {said}", markup=False, highlight=False, soft_wrap=True)
     atomic.write_text(out / "trials.csv", format_rows(table))
     return outcomes
-
-
-def _score(run: Run) -> float:
-    return last_quarter(run) if run.state in ENDED else math.nan

@@ -144,6 +144,21 @@ def shown_on_a_terminal(runs):
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
 
 
+def test_a_run_is_told_its_own_options_in_every_way_of_writing_them(folder):
+    mine = (
+        "agents.tabular={rows: 64}",
+        "agents.tabular.rows=32",
+        "train.steps=128",
+        "agent.rows=8",
+    )
+    others = ("agents.random.n_envs=3", "agents.random={n_envs: 3}")
+    (point,) = points("small.yaml", (), ("tabular",), (0,), ())
+    (config,) = point.runs
+    told = train_command("small.yaml", (*mine, *others), folder)(config)
+    assert [told[i + 1] for i, part in enumerate(told) if part == "--set"][:4] == list(mine)
+    assert not set(told) & set(others)
+
+
 def test_the_live_table_after_a_restart_shows_what_was_done_before(folder):
     (point,) = points("small.yaml", ("train.steps=128",), ("tabular",), (0, 1), ())
     command = train_command("small.yaml", ("train.steps=128",), folder)

@@ -107,14 +107,13 @@ class LanguageModelAgent(Agent):
             Log-probabilities (batch, n_actions) and values (batch,), on the agent's device.
         """
         prompts = self.reader.prompts(observations)
-        limit = self.config.max_batch_tokens
         log_policies: list[Tensor] = []
         values: list[Tensor] = []
         order: list[int] = []
         for phrases, members in by_phrases(observations).items():
             tree = self.reader.tree(phrases)
             lengths = [len(prompts[i]) for i in members]
-            for group in length_batches(lengths, limit, self.device):
+            for group in self._passes(lengths):
                 rows = [members[i] for i in group]
                 batch = pad_batch([prompts[i] for i in rows], self.reader.pad_token, self.device)
                 log_policy, value = self.policy(batch, tree)
@@ -200,8 +199,7 @@ class LanguageModelAgent(Agent):
         totals = torch.zeros(len(_LOGGED), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         mine = self.share.rows(lengths)
-        limit = self.config.max_batch_tokens
-        for group in length_batches([lengths[i] for i in mine], limit, self.device):
+        for group in self._passes([lengths[i] for i in mine]):
             part = [members[mine[i]] for i in group]
             rows = [row for alike in part for row in alike]
             source = [i for i, alike in enumerate(part) for _ in alike]
@@ -225,6 +223,10 @@ class LanguageModelAgent(Agent):
         self.optimizer.step()
         totals[-1] = norm
         return totals
+
+    def _passes(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Prompts that are forwarded together."""
+        return length_batches(lengths, self.config.max_batch_tokens, self.device)
 
     def save(self, directory: Path) -> None:
         """Writes the model (opens with ``from_pretrained``), heads, optimiser and generator.
