@@ -7,7 +7,6 @@ that looking on changes nothing, that a killed run loses nothing.
 from __future__ import annotations
 
 import dataclasses
-import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from agents.base import Agent, AgentError, sample_actions, speaking_for
 from bench.config import EnvironmentConfig
-from bench.row_file import METRIC_COLUMNS
+from bench.learning_round import learning_round
 from envs import SPLITS, Observation, TextEnv, VectorEnv, evaluation_seeds
 
 _SPLITS = ("train", "invented-words", "synonym-actions", "french-goto")
@@ -278,16 +277,7 @@ def _learn(
     """Rounds of learning for some steps; returns what each of them logs."""
     start = envs.steps
     while envs.steps < start + subject.learning_steps:
-        before = envs.steps
-        logged = agent.update(envs)
-        _demand(envs.steps > before, "update() took no step in the environments")
-        odd = [name for name, value in logged.items() if not math.isfinite(value)]
-        _demand(not odd, f"update() logs no finite number for {', '.join(odd)}")
-        taken = logged.keys() & set(METRIC_COLUMNS)
-        _demand(not taken, f"update() logs {', '.join(taken)}, which is the harness's own column")
-        columns = logged.keys() if columns is None else columns
-        uneven = sorted(columns ^ logged.keys())
-        _demand(not uneven, f"update() logs {', '.join(uneven)} in some updates only")
+        columns = learning_round(agent, envs, columns).keys()
         envs.pop_episodes()  # as the harness does after every round
     return columns or set()
 

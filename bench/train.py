@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from agents.base import Agent, AgentError, speaking_for
+from agents.base import Agent, speaking_for
 from bench import atomic
 from bench.checkpoint import Checkpoint, CheckpointError
 from bench.config import RunConfig
+from bench.learning_round import learning_round
 from bench.probes import ProbeLog
 from bench.processes import ALONE, Processes
 from bench.progress import RunProgress
@@ -75,7 +75,7 @@ class _Training:
         self._processes = processes
         self._updates = 0
         self._episodes = 0
-        self._columns: tuple[str, ...] = ()
+        self._logged: tuple[str, ...] | None = None
         self._saved_at = 0
         self._probes = ProbeLog(agent, config, run.probes)
         self._restore()
@@ -106,13 +106,10 @@ class _Training:
         self._updates += 1
         where = f"agent {self._config.agent!r}, update {self._updates}"
         with speaking_for(where):
-            metrics = self._agent.update(self._envs)
-        if self._envs.steps <= before:
-            raise AgentError(f"{where}: took no environment step")
-        numbers = self._checked(metrics, where)
+            numbers = learning_round(self._agent, self._envs, self._logged)
         ended = self._envs.pop_episodes()
         if self._processes.is_main:
-            self._log_metrics(numbers, where)
+            self._log_metrics(numbers)
             self._run.episodes.append(
                 _episode_row(self._episodes + i, episode) for i, episode in enumerate(ended)
             )
@@ -120,33 +117,12 @@ class _Training:
             self._probes.passed(before, self._envs.steps)
         return numbers, ended
 
-    def _checked(self, metrics: Mapping[str, float], where: str) -> dict[str, float]:
-        if not isinstance(metrics, Mapping):
-            raise AgentError(f"{where}: returned {metrics!r}, not a mapping of numbers")
-        numbers: dict[str, float] = {}
-        for name, value in metrics.items():
-            try:
-                numbers[str(name)] = float(value)
-            except (TypeError, ValueError) as error:
-                raise AgentError(f"{where}: {name} is {value!r}, not a number") from error
-            if not math.isfinite(numbers[str(name)]):
-                raise AgentError(f"{where}: {name} is {numbers[str(name)]}")
-        reserved = numbers.keys() & set(METRIC_COLUMNS)
-        if reserved:
-            raise AgentError(f"{where}: {reserved.pop()!r} is the harness's own column")
-        return numbers
-
-    def _log_metrics(self, numbers: Mapping[str, float], where: str) -> None:
+    def _log_metrics(self, numbers: Mapping[str, float]) -> None:
         rows: list[tuple[Cell, ...]] = []
-        columns = (*METRIC_COLUMNS, *numbers)
-        if not self._columns:
-            self._columns = columns
-            rows.append(columns)
-        if set(columns) != set(self._columns):
-            odd = sorted(set(columns) ^ set(self._columns))
-            raise AgentError(f"{where}: logs {', '.join(odd)} in some updates only")
-        values = (numbers[name] for name in self._columns[len(METRIC_COLUMNS) :])
-        rows.append((self._updates, self._envs.steps, *values))
+        if self._logged is None:
+            self._logged = tuple(numbers)
+            rows.append((*METRIC_COLUMNS, *numbers))
+        rows.append((self._updates, self._envs.steps, *map(numbers.__getitem__, self._logged)))
         self._run.metrics.append(rows)
 
     def _save(self) -> None:
@@ -205,7 +181,8 @@ class _Training:
             run.probes.cut_back(state["rows"]["probes"])
         else:
             run.probes.clear()
-        self._columns = tuple(run.metrics.header())
+        header = run.metrics.header()
+        self._logged = tuple(header[len(METRIC_COLUMNS) :]) if header else None
         return checkpoint
 
 

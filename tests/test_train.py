@@ -107,12 +107,12 @@ def test_an_agent_that_does_not_learn_is_only_tested(tmp_path):
 
 BAD_UPDATES = {
     "stands still": ("return {'x': 0.0}", "took no environment step"),
-    "nan": ("return {'x': float('nan') if self.n == 2 else 0.0}", "x is nan"),
-    "infinite": ("return {'x': np.inf}", "x is inf"),
-    "text": ("return {'x': 'high'}", "x is 'high', not a number"),
+    "nan": ("return {'x': float('nan') if self.n == 2 else 0.0}", "logs x as nan"),
+    "infinite": ("return {'x': np.inf}", "logs x as inf"),
+    "text": ("return {'x': 'high'}", "logs x as 'high', not a number"),
     "no mapping": ("return None", "not a mapping"),
     "other names": ("return {f'x{self.n}': 0.0}", "logs x1, x2 in some updates only"),
-    "our column": ("return {'steps': 1.0}", "'steps' is the harness's own column"),
+    "our column": ("return {'steps': 1.0}", "logs 'steps', which is the harness's own column"),
     "raises": ("raise KeyError('lost')", "KeyError: 'lost'"),
     "bad action": ("envs.step(np.full(4, 6))", "actions must lie between 0 and 5"),
 }
