@@ -262,4 +262,4 @@ def test_the_published_mix_is_the_articles_world_with_the_laptop_profiles_agents
     ours, article, laptop = (load_profile(p) for p in ("published-mix", "paper", "laptop"))
     assert ours.environment == article.environment
     assert ours.agents == laptop.agents
-    assert ours.train == laptop.train
+    assert all(run.train.steps == 30720 for run in ours.runs())  # the README says so
