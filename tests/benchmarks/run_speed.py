@@ -63,10 +63,10 @@ def test_environment(benchmark, work: str) -> None:
 class Learner:
     """A process of its own that does a round of learning when it is told to."""
 
-    def __init__(self, agent: str, history: int) -> None:
+    def __init__(self, agent: str, setting: str) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        args = (theirs, agent, history)
+        args = (theirs, agent, setting)
         self._process = context.Process(target=learn_when_told, args=args, daemon=True)
         self._process.start()
 
@@ -81,10 +81,10 @@ class Learner:
         self._process.terminate()
 
 
-def learn_when_told(pipe: Connection, agent: str, history: int) -> None:
+def learn_when_told(pipe: Connection, agent: str, setting: str) -> None:
     """Answers when it is ready, then every message with a step's processor seconds."""
     torch.set_num_threads(1)
-    profile = load_profile("laptop", [f"environment.history={history}"], (agent,))
+    profile = load_profile("laptop", [setting], (agent,))
     (config,) = profile.runs([0])
     learner = build_agent(config)
     envs = VectorEnv(config.environment.build, config.train.n_envs, seed=0)
@@ -103,17 +103,24 @@ def rounds_of(learners: Sequence[Learner]) -> float:
     return max([learner.answer() for learner in learners])
 
 
-@pytest.mark.parametrize(
-    ("agent", "history"), [("gflan-t5", 1), ("gflan-t5", 3), ("drrn", 1), ("symbolic-ppo", 1)]
-)
-def test_round(benchmark, agent: str, history: int) -> None:
-    """Rounds of learning with the laptop profile's options, one thread a run."""
-    learners = [Learner(agent, history) for _ in range(2)]
+ROUNDS = [
+    ("gflan-t5", "environment.history=1"),
+    ("gflan-t5", "environment.history=3"),
+    ("drrn", "agent.steps_per_update=8"),  # the laptop profile's
+    ("drrn", "agent.steps_per_update=128"),  # published
+    ("symbolic-ppo", "environment.history=1"),
+]
+
+
+@pytest.mark.parametrize(("agent", "setting"), ROUNDS)
+def test_round(benchmark, agent: str, setting: str) -> None:
+    """Rounds of learning with the laptop profile's options but one, one thread a run."""
+    learners = [Learner(agent, setting) for _ in range(2)]
     try:
         for learner in learners:
             learner.answer()
         ways = {"one run": lambda: rounds_of(learners[:1]), "two runs": lambda: rounds_of(learners)}
-        compare(benchmark, ways, cell="round", agent=agent, history=history)
+        compare(benchmark, ways, cell="round", agent=agent, setting=setting)
     finally:
         for learner in learners:
             learner.stop()

@@ -1,8 +1,8 @@
-"""Tables, the figure and the block of docs/performance.md, from what `make bench` measured.
+"""Tables, figures and the block of docs/performance.md, from what `make bench` measured.
 
 Usage: python tests/benchmarks/summary.py measured.json
 
-The timings are kept as results/speed/benchmark.json; everything else is made of that file.
+The timings are kept as results/speed/<machine>/benchmark.json; everything else is made of these.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench import atomic
 from bench.figure_style import COLUMN_WIDTH, figure_style, render
 
 ROOT = Path(__file__).parents[2]
-KEPT = ROOT / "results" / "speed" / "benchmark.json"
+KEPT = ROOT / "results" / "speed"
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- measured: made by `make bench`, do not edit -->", "<!-- end of measured -->"
 
@@ -30,9 +30,11 @@ _COLOURS = {TREE: "#0072B2", ROWS: "#D55E00"}
 _MARKERS = {"MiniFlan": "o", "T5-small": "s"}
 
 Row = dict[str, Any]
+Measured = dict[str, Any]
+"""A machine, and its cells."""
 
 
-def compact(measured: dict[str, Any]) -> dict[str, Any]:
+def compact(measured: dict[str, Any]) -> Measured:
     """The machine, and of every cell what it is, medians, quartile ranges, rounds and ratios."""
     machine = measured["machine_info"]
     cpu = machine["cpu"]
@@ -121,7 +123,8 @@ def round_table(cells: list[Row]) -> list[str]:
     rows = []
     for cell in cells:
         one, two = cell["ways"]["one run"], cell["ways"]["two runs"]
-        rows.append([f"{cell['agent']}, history {cell['history']}", f"{1 / one['seconds']:,.0f}"])
+        name = cell["setting"].rpartition(".")[2]
+        rows.append([f"{cell['agent']}, {name}", f"{1 / one['seconds']:,.0f}"])
         rows[-1] += [f"{2 / two['seconds']:,.0f}", milliseconds(one), f"{2 / two['ratio']:.2f}"]
     numbers = "steps/s, one run", "two runs side by side", "ms a step", "gain of the second"
     return table(("agent", *numbers), rows)
@@ -172,36 +175,44 @@ def cost_figure(cells: list[Row]) -> Figure:
     return figure
 
 
-def of_kind(kept: dict[str, Any], kind: str) -> list[Row]:
+def of_kind(kept: Measured, kind: str) -> list[Row]:
     """The cells of one kind; an interrupted run lacks some."""
     return [cell for cell in kept["cells"] if cell["cell"] == kind]
 
 
-def block(kept: dict[str, Any]) -> str:
-    """The marked block of docs/performance.md."""
+def section(kept: Measured) -> str:
+    """What was measured on one machine."""
     machine, scored = kept["machine"], of_kind(kept, "language model")
     dates = sorted({cell["date"] for cell in kept["cells"]})
+    where = f"../results/speed/{folder_name(machine)}"
     intro = (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python "
-        f"{machine['python']}, one thread, {' and '.join(dates)} (each cell's date is in "
-        "[benchmark.json](../results/speed/benchmark.json)). Medians of processor time, in "
-        "brackets the range of the middle half; ratios are medians of the ratios within a round. "
-        "Times of the language models are ms a prompt, forward alone (score) or with the backward "
-        "pass (update); one row per action is the plain way, in 32-bit numbers."
+        f"{machine['cores']} cores, {machine['system']}, Python {machine['python']}, one thread, "
+        f"{' and '.join(dates)} ([benchmark.json]({where}/benchmark.json) has each cell's date)."
     )
     parts = [
+        [f"### {machine['processor']}"],
         [intro],
         language_model_table(scored),
         flatness(scored),
         environment_table(of_kind(kept, "environment")),
         round_table(of_kind(kept, "round")),
         other_table(of_kind(kept, "shared beginning") + of_kind(kept, "start-up")),
-        ["![Cost of scoring](../results/speed/cost.png)"],
+        [f"![Cost of scoring]({where}/cost.png)"],
     ]
-    return "\n\n".join([BEGIN, *("\n".join(lines) for lines in parts), END])
+    return "\n\n".join("\n".join(lines) for lines in parts)
 
 
-def joined(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
+def folder_name(machine: dict[str, Any]) -> str:
+    """The processor's name as a folder's."""
+    return re.sub(r"[^a-z0-9]+", "-", machine["processor"].lower()).strip("-")
+
+
+def all_kept() -> list[Measured]:
+    """What was measured, machine by machine."""
+    return [json.loads(path.read_text()) for path in sorted(KEPT.glob("*/benchmark.json"))]
+
+
+def joined(older: Measured, newer: Measured) -> Measured:
     """What was measured, with the older cells of the same kind of machine it leaves out."""
 
     def same(one: Row, other: Row) -> bool:
@@ -220,23 +231,26 @@ def joined(older: dict[str, Any], newer: dict[str, Any]) -> dict[str, Any]:
     return {**newer, "cells": cells}
 
 
-def with_block(page: str, kept: dict[str, Any]) -> str:
-    """The page with the current block between its marks."""
-    pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
-    return re.sub(pattern, lambda _: block(kept), page, flags=re.DOTALL)
+def with_block(page: str) -> str:
+    """The page with a section for every machine between its marks."""
+    block = "\n\n".join([BEGIN, *map(section, all_kept()), END])
+    return re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: block, page, flags=re.DOTALL)
 
 
 def main(measured: Path) -> None:
     """Prints the tables; writes the JSON, the figure and the page's block."""
-    kept = joined(json.loads(KEPT.read_text()), compact(json.loads(measured.read_text())))
-    print(block(kept))
-    KEPT.parent.mkdir(parents=True, exist_ok=True)
-    atomic.write_text(KEPT, json.dumps(kept, indent=1) + "\n")
-    atomic.write_text(PAGE, with_block(PAGE.read_text(encoding="utf-8"), kept))
+    kept = compact(json.loads(measured.read_text()))
+    path = KEPT / folder_name(kept["machine"]) / "benchmark.json"
+    if path.exists():
+        kept = joined(json.loads(path.read_text()), kept)
+    print(section(kept))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(path, json.dumps(kept, indent=1) + "\n")
+    atomic.write_text(PAGE, with_block(PAGE.read_text(encoding="utf-8")))
     with figure_style():
         for ending, content in render(cost_figure(of_kind(kept, "language model"))).items():
             if ending != "pdf":
-                KEPT.with_name(f"cost.{ending}").write_bytes(content)
+                path.with_name(f"cost.{ending}").write_bytes(content)
 
 
 if __name__ == "__main__":
