@@ -18,6 +18,7 @@ def caveats(records: Records) -> tuple[str, ...]:
         *(sentence for run in records.runs for sentence in _incomplete(run)),
         *_different_options(records),
         *_different_code(records),
+        *_different_origin(records),
         *_different_episodes(records),
         *_untraceable(records),
     )
@@ -42,10 +43,12 @@ def _incomplete(run: Run) -> list[str]:
         return [f"{name} is missing."]
     if run.state == "running":
         return [f"{name} has not finished its training: its cells are missing."]
+    asked = dict.fromkeys(run.config.get("evaluation", {}).get("splits", ()), 0)
+    played = asked | {split: len(rows) for split, rows in run.evaluation.items()}
     return [
-        f"{name} has {len(rows)} of {run.test_episodes} test episodes on {split}: missing there."
-        for split, rows in run.evaluation.items()
-        if len(rows) != run.test_episodes
+        f"{name} has {count} of {run.test_episodes} test episodes on {split}: missing there."
+        for split, count in played.items()
+        if count != run.test_episodes
     ]
 
 
@@ -77,6 +80,33 @@ def _different_code(records: Records) -> list[str]:
             sentences.append(
                 f"{agent}: its file was changed between or during its runs ({len(versions)} "
                 "versions, see code_sha256 in the manifests)."
+            )
+    return sentences
+
+
+def _different_origin(records: Records) -> list[str]:
+    """Seeds of one agent that began from other weights, or whose last digits may differ."""
+    sentences = []
+    for agent in records.agents:
+        manifests = [run.manifest for run in records.of(agent) if run.manifest]
+        weights = {manifest.get("weight_files_sha256") for manifest in manifests}
+        if len(weights) > 1:
+            sentences.append(
+                f"{agent}: its seeds began from {len(weights)} different weights (see "
+                "weight_files_sha256 in the manifests); their mean is of no one agent."
+            )
+        origins = {
+            (
+                manifest.get("machine", {}).get("processor"),
+                manifest.get("machine", {}).get("threads"),
+                manifest.get("versions", {}).get("torch"),
+            )
+            for manifest in manifests
+        }
+        if len(origins) > 1:
+            sentences.append(
+                f"{agent}: its seeds come from {len(origins)} different machines, numbers of "
+                "threads or versions of torch, whose last digits differ."
             )
     return sentences
 

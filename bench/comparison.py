@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench import measures
-from bench.claims import COLLAPSE, LARGEST_LOSS, MARGIN_OVER_RANDOM
+from bench.claims import COLLAPSE, KEPT, LARGEST_LOSS, LOST, MARGIN_OVER_RANDOM, REDUCED, fate
 from bench.measures import Cell
 from bench.paper import OWN_NAME, READING_ERROR, PaperResults
 from bench.records import Records
@@ -16,9 +16,6 @@ from envs.splits import ARTICLE_SPLITS, SPLITS
 
 FLOOR = "near Random"
 ABOVE = "above Random"
-KEPT = "kept"
-REDUCED = "reduced"
-LOST = "lost"
 
 WITHIN = "within interval"
 OUTSIDE = "not reproduced"
@@ -118,8 +115,7 @@ def result(rate: float, reference: float | None, random: float) -> str:
         return FLOOR
     if reference is None:
         return ABOVE
-    change = round(rate / base - 1, 9)  # .72 of .9 is a loss of 20%, not of a hair more
-    return KEPT if change >= LARGEST_LOSS else LOST if change < COLLAPSE else REDUCED
+    return fate(rate / base - 1)
 
 
 def count_verdicts(compared: Sequence[Comparison]) -> dict[str, int]:

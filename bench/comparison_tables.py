@@ -84,14 +84,13 @@ def aggregate_table(records: Records) -> Table:
     scores = {agent: measures.article_scores(records, agent) for agent in records.agents}
     rows: list[Row] = []
     for agent, own in scores.items():
-        seeds = measures.Cell(dict(enumerate(own.mean(axis=1).tolist())))
         chances = [
             "" if other == agent else _chance(statistics.probability_of_improvement(own, theirs))
             for other, theirs in scores.items()
         ]
         iqm = statistics.interquartile_mean(own)
         middle = Entry("—" if math.isnan(iqm) else f"{iqm:.2f}", {"": f"{iqm:.6f}"})
-        mean = rate_entry(seeds) if len(own) else Entry("missing")
+        mean = rate_entry(measures.article_success(records, agent))
         rows.append((records.label(agent), str(len(own)), mean, middle, *chances))
     return Table(
         name="aggregate",

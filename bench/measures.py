@@ -165,11 +165,22 @@ def relative_change(cell: Cell, reference: Cell) -> float:
 
 
 def difference(records: Records, agent: str, other: str, split: str) -> Cell:
-    """Success of one agent minus another's on a split, seed by seed, on the same test episodes."""
+    """Success of one agent minus another's on a split, seed by seed, on the same test episodes.
+
+    A seed of which the two played other episodes counts as missing.
+    """
     one, two = success(records, agent, split), success(records, other, split)
-    lacking = [s for s in one.values.keys() ^ two.values.keys()]
+    theirs = {run.seed: run.test_rows(split) for run in records.of(other)}
+    differences: dict[int, float] = {}
+    for run in records.of(agent):
+        ours, others = run.test_rows(split), theirs.get(run.seed)
+        if run.seed not in one.values or ours is None or others is None:
+            continue
+        if list(ours["episode_seed"]) == list(others["episode_seed"]):
+            differences[run.seed] = one.values[run.seed] - two.values[run.seed]
+    lacking = (one.values.keys() | two.values.keys()) - differences.keys()
     return Cell(
-        {seed: rate - two.values[seed] for seed, rate in one.values.items() if seed in two.values},
+        differences,
         failed=tuple(sorted(s for s in lacking if s in (*one.failed, *two.failed))),
         missing=tuple(sorted(s for s in lacking if s not in (*one.failed, *two.failed))),
     )
@@ -197,16 +208,29 @@ def solved_by_one_only(
     return only_one, only_other, both_played
 
 
+_ASKED = [name for name in ARTICLE_SPLITS if SPLITS[name].question != "reference"]
+
+
 def article_scores(records: Records, agent: str) -> NDArray[np.float64]:
     """Success rates of the seeds that played all of the article's questions, [seeds, splits].
 
     The split that only serves as a reference is left out.
     """
-    asked = [name for name in ARTICLE_SPLITS if SPLITS[name].question != "reference"]
-    cells = [success(records, agent, name).values for name in asked]
-    seeds = [seed for seed in cells[0] if all(seed in cell for cell in cells)]
-    rates = [[cell[seed] for cell in cells] for seed in seeds]
-    return np.array(rates, np.float64).reshape(len(seeds), len(asked))
+    cells = [success(records, agent, name).values for name in _ASKED]
+    rates = [[cell[seed] for cell in cells] for seed in article_success(records, agent).values]
+    return np.array(rates, np.float64).reshape(len(rates), len(_ASKED))
+
+
+def article_success(records: Records, agent: str) -> Cell:
+    """Mean of a seed's success rates on the article's questions, for those that played them all."""
+    cells = [success(records, agent, name).values for name in _ASKED]
+
+    def mean(run: Run) -> float | None:
+        rates = [cell.get(run.seed) for cell in cells]
+        played = [rate for rate in rates if rate is not None]
+        return sum(played) / len(played) if len(played) == len(rates) else None
+
+    return per_seed(records, agent, mean)
 
 
 def splits(records: Records) -> tuple[str, ...]:

@@ -221,6 +221,11 @@ def _read_run(directory: Path) -> Run:
         if not rows["episode_seed"].is_unique:
             raise RecordError(rows_path, "holds a test episode twice")
         evaluation[rows_path.stem] = rows
+    episodes = _read_episodes(directory / "episodes.csv", EPISODE_TYPES, ended)
+    if list(episodes["episode"]) != list(range(len(episodes))):
+        raise RecordError(directory / "episodes.csv", "does not hold each training episode once")
+    if not episodes["steps"].is_monotonic_increasing:
+        raise RecordError(directory / "episodes.csv", "holds training episodes out of order")
     return Run(
         agent,
         manifest["label"],
@@ -232,7 +237,7 @@ def _read_run(directory: Path) -> Run:
         manifest=manifest,
         config=_read_config(directory / "config.json"),
         metrics=read_rows(directory / "metrics.csv", _METRIC_TYPES, ended and manifest["learns"]),
-        episodes=_read_episodes(directory / "episodes.csv", EPISODE_TYPES, ended),
+        episodes=episodes,
         evaluation=evaluation,
         probes=read_rows(directory / "probes.csv", _PROBE_TYPES, required=False),
         replays={

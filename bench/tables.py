@@ -26,7 +26,8 @@ Row = tuple[Entry | str, ...]
 _NOT_LEARNING = "does not learn"
 INTERVAL_NOTE = (
     "Measured: mean over seeds ± half of the 95% t interval (seeds - 1 degrees of freedom); "
-    "n/a at one seed."
+    "n/a at one seed. All seeds play the same test episodes: the interval is over trainings, not "
+    "over the draw of episodes."
 )
 
 

@@ -121,7 +121,9 @@ def tune(
         agent = names[chosen_as]
         runs = [[r for r in records.of(agent) if r.seed in search.seeds] for records in found]
         scores = [[last_quarter(run) for run in trial] for trial in runs]
-        means = [sum(each) / len(each) for each in scores]
+        means = [  # a run that left nothing behind is none that got through
+            sum(each) / len(each) if len(each) == len(search.seeds) else math.nan for each in scores
+        ]
         through = [number for number, mean in enumerate(means) if not math.isnan(mean)]
         best = max(through, key=means.__getitem__, default=None)
         for number, options in enumerate(trials):

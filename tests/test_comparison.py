@@ -168,6 +168,21 @@ def test_differences_are_paired_by_seed_and_by_episode(tmp_path):
     assert row[3:] == ("3", "1", "8")
 
 
+def test_a_difference_is_of_the_same_episodes_only(tmp_path):
+    for agent, count in (("gflan-t5", 4), ("drrn", 8)):
+        write_run(tmp_path, agent, 0, tests={"train": outcomes(2, count)})
+    cell = measures.difference(read_records(tmp_path), "gflan-t5", "drrn", "train")
+    assert (dict(cell.values), cell.missing) == ({}, (0,))
+
+
+def test_the_aggregate_says_what_failed(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, "gflan-t5", seed, tests=all_splits(**LIKE_PAPER))
+    write_run(tmp_path, "gflan-t5", 2, state="failed")
+    table = aggregate_table(read_records(tmp_path))
+    assert "[n=2; 1 failed]" in table.rows[0][2].text
+
+
 def test_aggregates_leave_out_a_seed_that_lacks_a_split(tmp_path):
     write_run(tmp_path, "gflan-t5", 0, tests=all_splits(**LIKE_PAPER))
     write_run(tmp_path, "gflan-t5", 1, tests={"train": outcomes(9)})

@@ -167,6 +167,15 @@ def test_a_metric_may_be_empty_but_must_be_a_number(tmp_path):
         read_records(tmp_path)
 
 
+@pytest.mark.parametrize("second", ["0,0,90", "1,0,40"])
+def test_training_episodes_are_there_once_and_in_order(tmp_path, second):
+    run = write_run(tmp_path, "drrn", 0, training=[(50, 1), (90, 0)])
+    path = run / "episodes.csv"
+    path.write_text(path.read_text().replace("\n1,0,90", f"\n{second}"))
+    with pytest.raises(RecordError, match="training episode"):
+        read_records(tmp_path)
+
+
 def test_a_split_file_must_hold_that_split(tmp_path):
     run = write_run(tmp_path, "drrn", 0, tests={"train": [1]})
     (run / "evaluation" / "train.csv").rename(run / "evaluation" / "french-goto.csv")

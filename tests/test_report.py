@@ -203,6 +203,32 @@ def test_claims_that_do_not_hold(tmp_path, gflan, rival, expected):
     assert outcome_of(tmp_path) == expected
 
 
+def test_every_agent_that_learns_is_a_rival(tmp_path):
+    write_all(tmp_path)
+    for seed in (0, 1):
+        write_run(tmp_path, "npe-flan-t5", seed, training=training(13))
+    (q1, *_) = verdicts(read_records(tmp_path))
+    assert q1.outcome == DIFFERENT
+    assert q1.evidence.startswith("SE 0.60 against 0.65 of npe-flan-t5")
+
+
+def test_a_loss_on_the_threshold_is_judged_as_the_rule_says(tmp_path):
+    exact = LEARNED | {"train": 180, "renamed-nouns": 144, "invented-words": 144}
+    exact |= {"new-composition": 90, "synonym-actions": 0, "english-goto": 200}
+    for agent, won in (("gflan-t5", exact), ("random", {"train": 20, "english-goto": 20})):
+        tests = {split: outcomes(won.get(split, 0), 200) for split in exact}
+        write_run(tmp_path, agent, 0, learns=agent != "random", training=training(5), tests=tests)
+    _, q2, q3 = verdicts(read_records(tmp_path))
+    assert (q2.outcome, q3.outcome) == (SAME, DIFFERENT)  # at most 20%; not more than 50%
+
+
+def test_seeds_that_failed_are_said_with_the_claims(tmp_path):
+    write_all(tmp_path)
+    write_run(tmp_path, "gflan-t5", 7, state="failed")
+    found = verdicts(read_records(tmp_path))
+    assert all("seeds: 1 failed of gflan-t5" in verdict.evidence for verdict in found)
+
+
 def test_claims_are_not_judged_without_the_runs_they_need(tmp_path):
     write_run(tmp_path, "gflan-t5", 0, training=training(12), tests=played(LEARNED))
     assert outcome_of(tmp_path) == [UNDECIDED] * 3
@@ -227,6 +253,26 @@ def test_caveats_name_what_a_reader_must_know(tmp_path):
         "Some runs come from a tree with uncommitted changes.",
     ):
         assert expected in sentences
+
+
+def test_seeds_of_another_origin_are_named(tmp_path):
+    for seed, (weights, torch) in enumerate((("a", "2.13"), ("a", "2.13"))):
+        origin = {"weight_files_sha256": weights, "versions": {"torch": torch}}
+        write_run(tmp_path, "gflan-t5", seed, **origin)
+        write_run(tmp_path, "drrn", seed, **origin)
+    assert not any("different" in sentence for sentence in caveats(read_records(tmp_path)))
+    write_run(tmp_path, "gflan-t5", 2, weight_files_sha256="b", versions={"torch": "2.13"})
+    write_run(tmp_path, "drrn", 2, weight_files_sha256="a", versions={"torch": "2.14"})
+    found = [s for s in caveats(read_records(tmp_path)) if "different" in s]
+    assert found[0].startswith("gflan-t5: its seeds began from 2 different weights")
+    assert found[1].startswith("drrn: its seeds come from 2 different machines")
+
+
+def test_a_split_that_was_never_played_is_named(tmp_path):
+    path = write_run(tmp_path, "drrn", 0, tests={"train": outcomes(5), "french-goto": outcomes(5)})
+    (path / "evaluation" / "french-goto.csv").unlink()
+    sentences = caveats(read_records(tmp_path))
+    assert "drrn, seed 0 has 0 of 10 test episodes on french-goto: missing there." in sentences
 
 
 def test_agents_that_played_other_episodes_are_named(tmp_path):
