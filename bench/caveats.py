@@ -9,6 +9,9 @@ from bench.config import differences
 from bench.records import ENDED, MISSING, Records, Run
 from bench.setting import departures
 
+_MOST_OF_BUDGET = 1.1
+"""A round of learning may end a little after the last step."""
+
 
 def caveats(records: Records) -> tuple[str, ...]:
     """Sentences on the setting, the runs that are not whole, and what cannot be compared."""
@@ -16,6 +19,7 @@ def caveats(records: Records) -> tuple[str, ...]:
         *departures(records),
         *_seeds(records),
         *(sentence for run in records.runs for sentence in _incomplete(run)),
+        *_over_budget(records),
         *_different_options(records),
         *_different_code(records),
         *_different_origin(records),
@@ -49,6 +53,15 @@ def _incomplete(run: Run) -> list[str]:
         f"{name} has {count} of {run.test_episodes} test episodes on {split}: missing there."
         for split, count in played.items()
         if count != run.test_episodes
+    ]
+
+
+def _over_budget(records: Records) -> list[str]:
+    return [
+        f"{run.agent}, seed {run.seed} took {run.steps:,} steps of {run.budget:,}: more "
+        "than others had to learn from."
+        for run in records.runs
+        if run.learns and run.steps > _MOST_OF_BUDGET * run.budget
     ]
 
 

@@ -11,7 +11,7 @@ from bench.cli_options import DEVICE, PROFILE, SET, options, with_device
 
 
 @click.command()
-@click.argument("who", default="me", metavar="[me|AGENT|RUN]")
+@click.argument("who", default="me", metavar="[WHO]")
 @options(PROFILE, SET)
 @click.option(
     "--split",
@@ -48,7 +48,7 @@ def play(
     """Watch an agent act, or act yourself by typing the commands.
 
     WHO is a run's directory (its latest checkpoint plays, in the run's own setting), the name of an
-    agent (untrained, in the profile's setting), or `me`.
+    agent (untrained, in the profile's setting), or `me`, the default.
     """
     from rich.console import Console
 

@@ -114,6 +114,19 @@ class EnvironmentConfig:
     history: Annotated[int, Field(le=1000)] = 3
     n_actions: int = 6
 
+    def check(self, splits: Iterable[str]) -> None:
+        """Makes sure that there are episodes: of training, and of the splits.
+
+        Raises:
+            ConfigError: If there can be none, or only very few.
+        """
+        views = [(self.level, ENGLISH), *((SPLITS[s].level, SPLITS[s].view) for s in splits)]
+        try:
+            for level, view in views:
+                self.build(level, view).reset(seed=0)
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(f"environment: {error}") from error
+
     def build(self, level: str | None = None, view: LanguageView = ENGLISH) -> TextEnv:
         """Builds one environment.
 

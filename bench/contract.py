@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.base import Agent, AgentError, sample_actions, speaking_for
+from agents.base import Agent, AgentError, Judgement, sample_actions, speaking_for
 from bench.config import EnvironmentConfig
 from bench.learning_round import learning_round
+from bench.parsing import name_problem
 from envs import SPLITS, Observation, TextEnv, VectorEnv, evaluation_seeds
 
 _SPLITS = ("train", "invented-words", "synonym-actions", "french-goto")
@@ -114,7 +115,10 @@ def says_what_it_is(subject: Subject) -> None:
     frozen = options.__dataclass_params__.frozen  # type: ignore[attr-defined]  # not in its stubs
     _demand(frozen, "Config is not frozen: say @dataclass(frozen=True)")
     identity = agent.identity()
+    _demand(isinstance(identity, Mapping), f"identity() gives {identity!r:.60}, not a mapping")
     _demand(bool(identity.get("label")), "identity() has no label")
+    problem = name_problem(identity["label"])
+    _demand(problem is None, f"identity()['label'] {problem}")
     model = identity.get("model")
     missing = {"name", "pretrained", "weights_sha256"} - (model or {}).keys()
     _demand(not model or not missing, f"identity()['model'] lacks {', '.join(sorted(missing))}")
@@ -150,14 +154,17 @@ def acts_alone_as_beside_others(subject: Subject) -> None:
 
 
 def tells_its_chances(subject: Subject) -> None:
-    """If it has judge(), the chances there are those that act() samples from."""
+    """If it has judge(), the chances there are those that act() samples from, learned ones too."""
     agent = subject.build()
+    if agent.learns:
+        _learn(agent, subject.environments(), subject)
     (env,), (seen,) = subject.episodes("train", 1)
     if agent.privileged:
         agent.attach([env, env])
     told = agent.judge([seen, seen])
     if told is None:
         return
+    _demand(isinstance(told, Judgement), f"judge() gives {type(told).__name__}, not a Judgement")
     chances = np.asarray(told.probabilities)
     shape = (2, len(seen.action_phrases))
     _demand(chances.shape == shape, f"judge() gives chances {chances.shape}, not {shape}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def readme_block(directory: Path, readme: Path) -> str:
     """
     records = read_records(directory)
     table = headline_table(records)
-    place = directory.resolve().relative_to(readme.resolve().parent).as_posix()
+    place = Path(os.path.relpath(directory.resolve(), readme.resolve().parent)).as_posix()
     picture = f"![Generalisation]({place}/figures/q2_q3_generalisation.png)"
     outcomes = [
         f"- {v.claim.partition(' (')[0]}: **{v.outcome}** ({v.evidence})" for v in verdicts(records)

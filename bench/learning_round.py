@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from reprlib import repr
 
 from agents.base import Agent, AgentError
 from bench.row_file import METRIC_COLUMNS
@@ -24,15 +25,17 @@ def learning_round(
         What it logs, by name.
 
     Raises:
-        AgentError: If it takes no environment step, or logs anything but finite numbers under the
-            same names every time, none of them the harness's own.
+        AgentError: If it takes no environment step or the finished episodes, or logs anything but
+            finite numbers under the same names every time, none of them the harness's own.
     """
-    before = envs.steps
+    before, begun, waiting = envs.steps, envs.begun, envs.finished
     metrics = agent.update(envs)
     if envs.steps <= before:
         raise AgentError("update() took no environment step")
+    if envs.finished - waiting < envs.begun - begun:
+        raise AgentError("update() took episodes off the record: pop_episodes() is the harness's")
     if not isinstance(metrics, Mapping):
-        raise AgentError(f"update() returned {metrics!r}, not a mapping of numbers")
+        raise AgentError(f"update() returned {repr(metrics)}, not a mapping of numbers")
     numbers = {str(name): _number(name, value) for name, value in metrics.items()}
     reserved = sorted(numbers.keys() & set(METRIC_COLUMNS))
     if reserved:
@@ -47,7 +50,7 @@ def _number(name: object, value: object) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]  # it may be anything
     except (TypeError, ValueError) as error:
-        raise AgentError(f"update() logs {name} as {value!r}, not a number") from error
+        raise AgentError(f"update() logs {name} as {repr(value)}, not a number") from error
     if not math.isfinite(number):
         raise AgentError(f"update() logs {name} as {number}, no finite number")
     return number

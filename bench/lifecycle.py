@@ -154,7 +154,7 @@ def _perform(
             raise RunError(f"{obstacle}; {FRESH}")
         if not run.begun:
             run.create(config, identity, agent.learns, processes.count)
-        run.note_code(config.entry)
+        run.note_code(type(agent))
         with logging_to(run.log, console):
             if aside is not None:
                 log.warning("moved the old run to %s", aside)
@@ -185,18 +185,17 @@ def evaluate_run(
         Interrupted: If a signal stopped it.
     """
     config = run.config()
-    if is_file(config.entry) and config.entry != agent_file:
-        raise RunError(
-            f"{run.path} was made by code in a file; to run it, add --agent {config.entry}"
-        )
-    agent = build_agent(config)
+    named = with_named_code(run, agent_file)
+    agent = build_agent(named)
     wanted = replace(
         config,
         evaluation=replace(config.evaluation, episodes=episodes or config.evaluation.episodes),
     )
     asked = list(splits) or list(config.evaluation.splits)
-    if wanted != config:
-        asked += config.evaluation.splits
+    if wanted != config:  # all that is there is of the other number
+        asked += [*config.evaluation.splits, *run.evaluated()]
+    asked = list(dict.fromkeys(asked))
+    config.environment.check(asked)
     with run.lock():
         manifest = run.manifest() or {}
         if manifest.get("state") not in ("trained", "complete"):
@@ -205,7 +204,7 @@ def evaluate_run(
         if obstacle is not None:
             raise RunError(obstacle)
         run.write_config(wanted)
-        run.note_code(config.entry)
+        run.note_code(type(agent))
         run.update_manifest(
             "trained",
             config_hash=config_hash(wanted),
@@ -222,6 +221,27 @@ def evaluate_run(
                     # The rows that were there still are; the run stays as good as it was.
                     run.update_manifest("trained", error=(run.manifest() or {}).get("error"))
                 raise
+
+
+def with_named_code(run: RunDirectory, agent_file: str | None) -> RunConfig:
+    """A run's config, where its agent is code in a file with the file that the user named.
+
+    A directory of records alone must not decide which code is run. The file may have moved; if it
+    is another one, its hash is noted beside those that worked on the run.
+
+    Raises:
+        RunError: If no file was named, or another class.
+    """
+    config = run.config()
+    if not is_file(config.entry):
+        return config
+    own = config.entry.rpartition(":")[2]
+    if agent_file is None or not is_file(agent_file) or agent_file.rpartition(":")[2] != own:
+        raise RunError(
+            f"{run.path} was made by code in a file; to run it, add --agent {config.entry}, or "
+            f"where that file is now"
+        )
+    return replace(config, entry=agent_file)
 
 
 def _identity(agent: Agent, config: RunConfig) -> dict[str, Any]:

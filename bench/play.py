@@ -14,7 +14,7 @@ from rich.text import Text
 from agents.base import Agent, Judgement
 from agents.registry import is_file
 from bench.config import RunConfig
-from bench.lifecycle import build_agent
+from bench.lifecycle import build_agent, with_named_code
 from bench.profile import load_profile
 from bench.run import RunDirectory, RunError
 from bench.scenes import State, state_of
@@ -89,12 +89,10 @@ def open_game(
     agent: Agent | None = None
     directory = Path(who)
     if who != ME and directory.is_dir():
+        if overrides:
+            raise RunError(f"{directory} is played in its own setting, without --set")
         run = RunDirectory(directory)
-        config = run.config()
-        if is_file(config.entry) and config.entry != agent_file:
-            raise RunError(
-                f"{run.path} was made by code in a file; to run it, add --agent {config.entry}"
-            )
+        config = with_named_code(run, agent_file)
         agent = build_agent(config)
         title = f"{config.agent} seed {config.seed}"
         if agent.learns:
@@ -106,6 +104,8 @@ def open_game(
                 )
             agent.load(checkpoint.agent_directory)
             title += f", {checkpoint.steps:,} steps"
+    elif "/" in who and not is_file(who):
+        raise RunError(f"no run in {who}; `glam train` makes one, `glam watch` lists what is there")
     else:
         config = _config(who, profile, overrides)
         title = "you"

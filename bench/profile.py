@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field
 
 from agents.base import AgentError
-from agents.registry import find, registered
+from agents.registry import find, is_file, registered
 from bench.config import (
     ConfigError,
     Device,
@@ -29,7 +29,6 @@ from bench.config import (
     validated,
 )
 from bench.parsing import name_problem
-from envs import SPLITS
 
 PROFILES = Path(__file__).parent / "profiles"
 
@@ -78,7 +77,7 @@ class Profile:
             ConfigError: If a setting of the world or of an agent cannot be used.
             AgentError: If an agent cannot be found.
         """
-        self._check_environment()
+        self.environment.check(self.evaluation.splits)
         seeds = tuple(dict.fromkeys(self.seeds if seeds is None else seeds))
         for name, given in self.agents.items():
             entry, n_envs, options = _resolved(name, given)
@@ -98,14 +97,6 @@ class Profile:
                     device=self.device,
                     threads=self.threads,
                 )
-
-    def _check_environment(self) -> None:
-        try:
-            self.environment.build()
-            for name in self.evaluation.splits:
-                self.environment.build(SPLITS[name].level, SPLITS[name].view)
-        except ValueError as error:
-            raise ConfigError(f"environment: {error}") from error
 
 
 def profile_names() -> list[str]:
@@ -145,6 +136,9 @@ def load_profile(
         raise ConfigError(f"agents: must be a mapping of agents, got {known!r}")
     chosen = [_choose(name, known) for name in agents] or list(known)
     real = {*in_file, *chosen, *registered()}
+    for name in in_file - {*chosen, *registered()}:
+        if not isinstance(known[name], dict) or "agent" not in known[name]:
+            raise ConfigError(f"agents: unknown agent {name!r}{nearest(name, real - {name})}")
     for key, _ in assignments:
         name = agent_of(key)
         if name is not None and name not in real:
@@ -203,11 +197,26 @@ def _choose(name: str, known: dict[str, Any]) -> str:
     """The name an agent goes by in the profile; one from outside is added to it."""
     if name in known:
         return name
-    if ".py:" not in name and name not in registered():
+    if ".py" not in name and name not in registered():
         raise ConfigError(f"unknown agent {name!r}{nearest(name, {**known, **registered()})}")
     label = find(name).name
-    known[label] = {} if label == name else {"agent": name}
+    given = known.get(label) or {}
+    if label != name and isinstance(given, dict):
+        other = str(given.get("agent", name))
+        if _code(other) != _code(name):
+            raise ConfigError(
+                f"{name} goes by {label!r}, and so does {other}; give one another name in a "
+                f"profile: agents: {{my-name: {{agent: {name}}}}}"
+            )
+        given = {**given, "agent": other}
+    known[label] = given
     return label
+
+
+def _code(reference: str) -> tuple[Path | str, str]:
+    """The class that a reference names, however its file's path is written."""
+    path, _, name = reference.rpartition(":")
+    return (Path(path).resolve() if is_file(reference) else path, name)
 
 
 def _resolved(name: str, given: Mapping[str, Any]) -> tuple[str, int | None, dict[str, Any]]:

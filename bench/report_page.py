@@ -221,12 +221,13 @@ def _split_section(
     if reference:
         words += f" Compared with {split_title(reference)}."
     has_world = known is not None and any(run.config for run in records.runs)
+    prompt = example_prompt(records, split) if has_world else ""
     return {
         "name": split,
         "title": split_title(split),
         "question": question_of(split),
-        "words": f"{words} A prompt that opens one of the test episodes:" if has_world else words,
-        "prompt": example_prompt(records, split) if has_world else "",
+        "words": f"{words} A prompt that opens one of the test episodes:" if prompt else words,
+        "prompt": prompt,
         "rows": rows,
     }
 

@@ -16,6 +16,7 @@ Layout::
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from typing import Any, Literal
 
 import filelock
 
-from agents.registry import is_file
+import agents
 from bench import atomic, provenance
 from bench.checkpoint import CheckpointStore
 from bench.config import ConfigError, RunConfig, config_hash, differences
@@ -145,7 +146,12 @@ class RunDirectory:
                 f"number of processes (was {before}, now {processes}): "
                 f"`accelerate launch --num_processes {before}` goes on with it"
             )
-        return None if changed is None else f"{self.path} was made with another {changed}"
+        if changed is None:
+            return None
+        remedy = ""
+        if changed.startswith("evaluation.") and manifest["state"] in ("trained", "complete"):
+            remedy = f"; `glam evaluate {self.path}` plays other splits or episodes"
+        return f"{self.path} was made with another {changed}{remedy}"
 
     @property
     def lock_path(self) -> Path:
@@ -173,6 +179,10 @@ class RunDirectory:
             yield
         finally:
             lock.release()
+
+    def evaluated(self) -> list[str]:
+        """Splits of which there are rows of test episodes."""
+        return sorted(path.stem for path in (self.path / "evaluation").glob("*.csv"))
 
     def set_aside(self) -> Path:
         """Moves what is there out of the way, under a name that is not read as a run.
@@ -230,15 +240,16 @@ class RunDirectory:
         }
         atomic.write_json(self.path / "manifest.json", manifest)
 
-    def note_code(self, entry: str) -> None:
+    def note_code(self, agent_class: type) -> None:
         """Adds the hash of an agent's file to those that worked on the run.
 
         Args:
-            entry: Name of the agent, or ``path/to/file.py:Class``; the commit tells of the others.
+            agent_class: The agent's class; of the benchmark's own the commit tells.
         """
-        if not is_file(entry):
+        file = Path(inspect.getfile(agent_class))
+        if file.is_relative_to(Path(agents.__file__).parent):
             return
-        digest = hashlib.sha256(Path(entry.rpartition(":")[0]).read_bytes()).hexdigest()
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
         manifest = self.manifest() or {}
         manifest["code_sha256"] = list(dict.fromkeys([*manifest.get("code_sha256", ()), digest]))
         atomic.write_json(self.path / "manifest.json", manifest)

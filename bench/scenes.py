@@ -139,9 +139,17 @@ def scenes(records: Records, split: str) -> tuple[list[Scene], list[str]]:
 
 
 def example_prompt(records: Records, split: str) -> str:
-    """A prompt as every agent saw it: of the first ten test episodes, the longest first one."""
+    """A prompt as every agent saw it: of the first ten test episodes, the longest first one.
+
+    Empty for a split of tasks that this world leaves out.
+    """
     run = next(run for run in records.runs if run.config)
-    env = _build(run, split)
+    try:
+        env = _build(run, split)
+    except RecordError:
+        raise
+    except ValueError:
+        return ""
     try:
         return max((env.reset(seed=s)[0].prompt() for s in evaluation_seeds(10)), key=len)
     finally:

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from bench import atomic
-from bench.config import ConfigError
+from bench.config import ConfigError, Count, Seed, validated
 from bench.executors import PlannedRun
 from bench.lifecycle import check_device
 from bench.profile import load_profile, names_of, read_yaml
@@ -41,9 +41,9 @@ class Search:
     """
 
     profile: str
-    steps: int
-    seeds: Sequence[int]
-    trials: Mapping[str, Sequence[Mapping[str, Any]]]
+    steps: Count
+    seeds: tuple[Seed, ...]
+    trials: Mapping[str, tuple[Mapping[str, Any], ...]]
 
 
 def load_search(path: Path) -> Search:
@@ -59,13 +59,12 @@ def load_search(path: Path) -> Search:
         ConfigError: If the file does not hold one, or gives an agent more trials than another.
     """
     try:
-        search = Search(**read_yaml(path))
-        counts = {agent: len(trials) for agent, trials in search.trials.items()}
-        repeated = len(set(search.seeds)) < max(1, len(search.seeds))
-        tried = [dict(options) for trials in search.trials.values() for options in trials]
-    except (TypeError, ValueError, AttributeError) as error:
+        search = validated(Search, read_yaml(path))
+    except ConfigError as error:
         raise ConfigError(f"{path} is no search: {error}") from error
-    if not tried:
+    counts = {agent: len(trials) for agent, trials in search.trials.items()}
+    repeated = len(set(search.seeds)) < max(1, len(search.seeds))
+    if not any(counts.values()):
         raise ConfigError(f"{path} tries nothing")
     if len(set(counts.values())) != 1:
         raise ConfigError(f"{path} gives some agents more trials than others: {counts}")

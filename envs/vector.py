@@ -105,6 +105,16 @@ class VectorEnv:
         return tuple(self._observations)
 
     @property
+    def finished(self) -> int:
+        """Episodes that have ended and were not collected by :meth:`pop_episodes`."""
+        return len(self._finished)
+
+    @property
+    def begun(self) -> int:
+        """Episodes begun by all environments together since the run began."""
+        return sum(self._episode_index) + self.n_envs
+
+    @property
     def steps(self) -> int:
         """Steps taken by all environments together since the run began."""
         return self._steps

@@ -170,8 +170,8 @@ def test_reproduce_goes_on_past_failures_reports_them_and_skips_what_is_done(wit
     printed, complaints = process.communicate()
     assert process.returncode == 1, complaints
     assert complaints.splitlines() == [
-        "glam: nan seed 0 failed: agent 'nan', update 1: loss is nan "
-        "(log: runs/mixed/nan/seed-0/train.log)",
+        "glam: nan seed 0 failed: agent 'nan', update 1: update() logs loss as nan, no finite "
+        "number (log: runs/mixed/nan/seed-0/train.log)",
         "glam: crash seed 0 failed: killed by SIGKILL (log: runs/mixed/crash/seed-0/train.log)",
         "glam: broken seed 0 failed: agent 'broken', building it: RuntimeError: no such model "
         "(failing.py, line 13) "

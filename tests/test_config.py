@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import os
+import shutil
 
 import pytest
 import yaml
@@ -256,6 +258,43 @@ def test_smollm2_plays_the_tasks_of_the_laptop_profile():
     ours, theirs = load_profile("laptop"), load_profile("smollm2")
     assert ours.environment == theirs.environment
     assert ours.evaluation == theirs.evaluation
+
+
+@pytest.mark.parametrize("setting", ["agent.rows=64", "agents.tabular.rows=64"])
+def test_a_files_agent_gets_its_options_however_they_are_given(setting):
+    (run,) = load_profile("smoke", [setting], [TABULAR]).runs([0])
+    assert (run.agent, run.entry, run.agent_options["rows"]) == ("tabular", TABULAR, 64)
+    with pytest.raises(ConfigError, match="rowz"):
+        list(load_profile("smoke", ["agents.tabular.rowz=64"], [TABULAR]).runs())
+
+
+def test_a_profile_may_give_options_to_a_files_agent(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("agents:\n  tabular: {rows: 9}\n  other: {agent: " + TABULAR + ", rows: 8}\n")
+    runs = load_profile(str(path), [], [TABULAR, "other"]).runs()
+    assert [(run.agent, run.agent_options["rows"]) for run in runs] == [
+        ("tabular", 9),
+        ("other", 8),
+    ]
+    path.write_text("agents:\n  tabulr: {rows: 9}\n")
+    with pytest.raises(ConfigError, match="unknown agent 'tabulr'; did you mean 'tabular'"):
+        load_profile(str(path), [], [TABULAR])
+
+
+def test_two_files_agents_of_one_name_are_refused(tmp_path):
+    other = tmp_path / "again.py"
+    shutil.copy(TABULAR.rpartition(":")[0], other)
+    name = TABULAR.rpartition(":")[2]
+    with pytest.raises(ConfigError, match="give one another name in a profile"):
+        load_profile("smoke", [], [TABULAR, f"{other}:{name}"])
+    elsewhere = os.path.relpath(TABULAR.rpartition(":")[0]) + f":{name}"
+    assert list(load_profile("smoke", [], [TABULAR, elsewhere]).agents) == ["tabular"]
+
+
+def test_a_world_without_an_episode_is_refused():
+    profile = load_profile("smoke", ["environment.room_size=4", "environment.num_distractors=9"])
+    with pytest.raises(ConfigError, match="environment: "):
+        next(profile.runs())
 
 
 def test_the_published_mix_is_the_articles_world_with_the_laptop_profiles_agents():

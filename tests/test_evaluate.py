@@ -1,12 +1,16 @@
 import hashlib
+import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import record_files
 from run_files import TABULAR, quiet, run_in_process, small_config
 
 from agents.base import Agent, AgentContext, AgentError
-from bench.config import EvaluationConfig
+from bench.config import ConfigError, EvaluationConfig
 from bench.evaluate import evaluate
 from bench.lifecycle import build_agent, evaluate_run
 from bench.row_file import EVALUATION_COLUMNS
@@ -134,3 +138,48 @@ def test_only_a_trained_run_is_tested(tmp_path):
     run.update_manifest("running")
     with pytest.raises(RunError, match="not trained"):
         evaluate_run(run, quiet(), agent_file=TABULAR)
+
+
+def test_another_number_of_episodes_is_played_of_every_split_that_there_is(tmp_path):
+    run = run_in_process(small_config(), tmp_path)
+    evaluate_run(run, quiet(), ["synonym-actions"], agent_file=TABULAR)
+    evaluate_run(run, quiet(), episodes=8, agent_file=TABULAR)
+    assert {name: run.tested(name, 8) for name in run.evaluated()} == {
+        "english-goto": True,
+        "synonym-actions": True,
+    }
+
+
+def test_a_file_that_moved_is_named_where_it_is(tmp_path):
+    run = run_in_process(small_config(), tmp_path)
+    before = run.manifest()["code_sha256"]
+    moved = tmp_path / "moved.py"
+    shutil.copy(TABULAR.rpartition(":")[0], moved)
+    with pytest.raises(RunError, match="where that file is now"):
+        evaluate_run(run, quiet(), agent_file=f"{moved}:Other")
+    evaluate_run(run, quiet(), agent_file=f"{moved}:Tabular")
+    assert (run.state(), run.manifest()["code_sha256"]) == ("complete", before)
+
+
+def test_a_split_that_the_world_leaves_out_changes_nothing(tmp_path):
+    run = run_in_process(small_config(), tmp_path)
+    world = replace(run.config().environment, task_kinds=("go to",))
+    run.write_config(replace(run.config(), environment=world))
+    with pytest.raises(ConfigError, match="environment: "):
+        evaluate_run(run, quiet(), ["new-composition"], agent_file=TABULAR)
+    assert run.state() == "complete"
+
+
+def test_other_test_episodes_are_asked_of_evaluate(tmp_path):
+    run = run_in_process(small_config(), tmp_path)
+    with pytest.raises(RunError, match=f"`glam evaluate {re.escape(str(run.path))}` plays other"):
+        run_in_process(small_config(evaluation=EvaluationConfig(episodes=6)), tmp_path)
+
+
+def test_code_from_an_installed_package_is_noted(tmp_path):
+    run = run_in_process(small_config("random", agent="random"), tmp_path)
+    assert run.manifest()["code_sha256"] == []
+    (found := type("Stranger", (), {})).__module__ = "record_files"
+    run.note_code(found)
+    digest = hashlib.sha256(Path(record_files.__file__).read_bytes()).hexdigest()
+    assert run.manifest()["code_sha256"] == [digest]

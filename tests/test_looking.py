@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from record_files import outcomes, write_run
@@ -40,7 +41,8 @@ class Keyboard(io.StringIO):
 
 def played(who, typed, split="english-goto", episodes=None, keyboard=False):
     console = screen()
-    game = open_game(str(who), split, "laptop", SMALL, console, TABULAR)
+    settings = () if isinstance(who, Path) else SMALL
+    game = open_game(str(who), split, "laptop", settings, console, TABULAR)
     answers = Keyboard(typed) if keyboard else io.StringIO(typed)
     play_episodes(game, None, episodes, answers, console)
     return console.file.getvalue()
@@ -57,6 +59,13 @@ def test_a_runs_checkpoint_plays_its_test_episodes_again(run):
     assert shown.count("▸") == shown.count("Goal:")
     assert re.search(r"turn left +\d+\.\d%", shown)
     assert "\x1b" not in shown
+
+
+def test_a_run_that_is_not_there_or_given_settings_is_refused(run):
+    with pytest.raises(RunError, match="no run in runs/none"):
+        open_game("runs/none/seed-0", "train", "laptop", (), screen())
+    with pytest.raises(RunError, match="in its own setting"):
+        open_game(str(run.path), "train", "laptop", SMALL, screen(), TABULAR)
 
 
 def test_where_nobody_can_answer_one_episode_is_played_to_its_end():

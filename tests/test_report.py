@@ -268,6 +268,22 @@ def test_seeds_of_another_origin_are_named(tmp_path):
     assert found[1].startswith("drrn: its seeds come from 2 different machines")
 
 
+def test_steps_beyond_the_budget_are_named(tmp_path):
+    write_run(tmp_path, "drrn", 0)
+    assert not any("more than others" in sentence for sentence in caveats(read_records(tmp_path)))
+    path = write_run(tmp_path, "gflan-t5", 0) / "manifest.json"
+    path.write_text(path.read_text().replace('"steps": 1000', '"steps": 4800'))
+    expected = "gflan-t5, seed 0 took 4,800 steps of 1,000: more than others had to learn from."
+    assert expected in caveats(read_records(tmp_path))
+
+
+def test_a_world_without_sequences_has_a_page(tmp_path):
+    kinds = {"task_kinds": ["go to"], "room_size": 6, "num_distractors": 2}
+    write_run(tmp_path, "random", 0, learns=False, tests={"train": outcomes(5)}, environment=kinds)
+    write_report(tmp_path)
+    assert "Level PickUpSeqPickUpLocal." in (tmp_path / "report.html").read_text()
+
+
 def test_a_split_that_was_never_played_is_named(tmp_path):
     path = write_run(tmp_path, "drrn", 0, tests={"train": outcomes(5), "french-goto": outcomes(5)})
     (path / "evaluation" / "french-goto.csv").unlink()

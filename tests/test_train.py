@@ -112,6 +112,10 @@ BAD_UPDATES = {
     "text": ("return {'x': 'high'}", "logs x as 'high', not a number"),
     "no mapping": ("return None", "not a mapping"),
     "other names": ("return {f'x{self.n}': 0.0}", "logs x1, x2 in some updates only"),
+    "episodes": (
+        "[envs.step(np.zeros(4, int)) for _ in range(99)]; envs.pop_episodes(); return {}",
+        "took episodes off the record",
+    ),
     "our column": ("return {'steps': 1.0}", "logs 'steps', which is the harness's own column"),
     "raises": ("raise KeyError('lost')", "KeyError: 'lost'"),
     "bad action": ("envs.step(np.full(4, 6))", "actions must lie between 0 and 5"),

@@ -106,6 +106,8 @@ def test_a_search_that_was_changed_can_begin_afresh(folder):
         (SEARCH.replace("{rows: 64}", "null"), "no search"),
         (SEARCH[: SEARCH.index("  tabular")] + "  tabular: []", "tries nothing"),
         ("[1, 2]", "mapping"),
+        (SEARCH.replace("small.yaml", "[laptop]"), "no search: profile"),
+        (SEARCH.replace("[9, 8]", '["9", "8"]'), "no search: seeds"),
         ("profile: x\nsteps: 1\nseeds: [1]\ntrials: 3", "no search"),
     ],
 )
