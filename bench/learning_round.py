@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Collection, Mapping
-from reprlib import repr
 
 from agents.base import Agent, AgentError
 from bench.row_file import METRIC_COLUMNS
@@ -35,7 +35,7 @@ def learning_round(
     if envs.finished - waiting < envs.begun - begun:
         raise AgentError("update() took episodes off the record: pop_episodes() is the harness's")
     if not isinstance(metrics, Mapping):
-        raise AgentError(f"update() returned {repr(metrics)}, not a mapping of numbers")
+        raise AgentError(f"update() returned {reprlib.repr(metrics)}, not a mapping of numbers")
     numbers = {str(name): _number(name, value) for name, value in metrics.items()}
     reserved = sorted(numbers.keys() & set(METRIC_COLUMNS))
     if reserved:
@@ -50,7 +50,7 @@ def _number(name: object, value: object) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]  # it may be anything
     except (TypeError, ValueError) as error:
-        raise AgentError(f"update() logs {name} as {repr(value)}, not a number") from error
+        raise AgentError(f"update() logs {name} as {reprlib.repr(value)}, not a number") from error
     if not math.isfinite(number):
         raise AgentError(f"update() logs {name} as {number}, no finite number")
     return number
