@@ -14,6 +14,8 @@ from agents.drrn import DRRNAgent, DRRNConfig, QNetwork
 from agents.replay import TransitionBatch
 from agents.text_encoder import TOKEN_DTYPE
 from agents.tokenizer import train_tokenizer
+from bench.lifecycle import build_agent
+from bench.profile import load_profile
 from envs import TextEnv, VectorEnv
 from envs.lexicon import ACTIONS
 
@@ -196,6 +198,15 @@ def test_acting_changes_nothing_and_does_not_depend_on_the_batch(tmp_path: Path)
     assert saved(agent, tmp_path / "after") == before
     assert torch.equal(torch_state, torch.get_rng_state())
     assert repr(np.random.get_state()) == numpy_state  # noqa: NPY002
+
+
+def test_gradients_that_fade_do_not_slow_a_run_down() -> None:
+    tiny = torch.tensor([1e-30])
+    torch.set_flush_denormal(False)
+    assert (tiny * 1e-10).item() > 0
+    (config,) = load_profile("smoke", [], ("drrn",)).runs([0])
+    build_agent(config)
+    assert (tiny * 1e-10).item() == 0
 
 
 def test_learning_leaves_the_global_generators_alone() -> None:
