@@ -57,11 +57,13 @@ def _incomplete(run: Run) -> list[str]:
 
 
 def _over_budget(records: Records) -> list[str]:
+    trained = [run for run in records.runs if run.learns and run.state in ENDED]
+    least = min((run.steps for run in trained), default=0)
     return [
         f"{run.agent}, seed {run.seed} took {run.steps:,} steps of {run.budget:,}: more "
         "than others had to learn from."
-        for run in records.runs
-        if run.learns and run.steps > _MOST_OF_BUDGET * run.budget
+        for run in trained
+        if run.steps > _MOST_OF_BUDGET * max(run.budget, least)
     ]
 
 

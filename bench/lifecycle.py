@@ -23,6 +23,7 @@ from bench.run_log import logging_to
 from bench.sitting import FRESH, Sitting
 from bench.sitting import RunFailed as RunFailed
 from bench.sitting import record_failure as record_failure
+from envs import SPLITS
 
 log = logging.getLogger("glam")
 
@@ -196,7 +197,7 @@ def evaluate_run(
     )
     asked = list(splits) or list(config.evaluation.splits)
     if wanted != config:  # all that is there is of the other number
-        asked += [*config.evaluation.splits, *run.evaluated()]
+        asked += [*config.evaluation.splits, *(name for name in run.evaluated() if name in SPLITS)]
     asked = list(dict.fromkeys(asked))
     config.environment.check(asked)
     with run.lock():
