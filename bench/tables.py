@@ -183,7 +183,9 @@ def runs_table(records: Records) -> Table:
         name="runs",
         title="The runs behind every measured number.",
         setting=setting_sentences(records),
-        notes=(),
+        notes=(
+            f"Their training and tests took {_hours(records):.1f} hours, added up over the runs.",
+        ),
         columns=(
             "agent",
             "label",
@@ -204,6 +206,11 @@ def runs_table(records: Records) -> Table:
         ),
         rows=tuple(_provenance(records, run) for run in records.runs),
     )
+
+
+def _hours(records: Records) -> float:
+    seconds = [run.manifest["wall_seconds"] for run in records.runs if run.manifest]
+    return float(sum(each["train"] + each["evaluate"] for each in seconds)) / 3600
 
 
 def _provenance(records: Records, run: Run) -> Row:

@@ -179,9 +179,12 @@ def test_seeds_carry_the_wilson_interval_of_each_checkpoint(tmp_path):
 
 def test_every_run_can_be_traced(tmp_path):
     model = {"name": "tiny", "pretrained": False, "weights_sha256": "12ab" * 16}
-    write_run(tmp_path, "gflan-t5", 0, model=model)
+    took = {"train": 5400.0, "evaluate": 1800.0}
+    write_run(tmp_path, "gflan-t5", 0, model=model, wall_seconds=took)
     write_run(tmp_path, "drrn", 1, state="failed", git={"commit": "a" * 40, "dirty": True})
-    frame = csv_frame(runs_table(read_records(tmp_path))).set_index("run directory")
+    table = runs_table(read_records(tmp_path))
+    assert "took 2.0 hours" in table.notes[0]
+    frame = csv_frame(table).set_index("run directory")
     assert sorted(frame.index) == [f"{a}/seed-{n}" for a in ("drrn", "gflan-t5") for n in (0, 1)]
     run = frame.loc["gflan-t5/seed-0"]
     assert (run["model"], run["pretrained"], run["weights sha256"]) == (
@@ -190,7 +193,11 @@ def test_every_run_can_be_traced(tmp_path):
         "12ab" * 16,
     )
     assert (run["config hash"], run["commit"]) == ("c0ffee" * 10, "5eed" * 10)
-    assert (run["steps"], run["train seconds"], run["evaluate seconds"]) == ("1000", "12.5", "1.5")
+    assert (run["steps"], run["train seconds"], run["evaluate seconds"]) == (
+        "1000",
+        "5400.0",
+        "1800.0",
+    )
     failed = frame.loc["drrn/seed-1"]
     assert (failed["state"], failed["error"], failed["dirty"]) == (
         "failed",
