@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
 from agents.replay import Replay, TransitionBatch
 from agents.schedule import Decay, decayed
-from agents.text_encoder import TOKEN_DTYPE, TextEncoder, TokenBatch, pack
+from agents.text_encoder import TOKEN_DTYPE, TextEncoder, TokenBatch, pack, zeros_for_denormals
 from agents.tokenizer import train_tokenizer
 from agents.training_state import load_optimizer, save_optimizer
 from envs.observation import Observation
@@ -295,7 +295,8 @@ class DRRNAgent(Agent):
         known = dict(zip(rows, values.detach(), strict=True))
         loss = F.smooth_l1_loss(taken, self.targets(batch, phrases, known))
         self.optimizer.zero_grad()
-        loss.backward()
+        with zeros_for_denormals():
+            loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         return loss.item(), norm.item()

@@ -7,7 +7,8 @@ the whole sequence at every step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -72,6 +73,21 @@ def _shared_prefix(first: bytes, last: bytes) -> int:
     a, b = (np.frombuffer(text[:compared], TOKEN_DTYPE) for text in (first, last))
     differing = np.flatnonzero(a != b)
     return int(differing[0]) if differing.size else len(a)
+
+
+@contextmanager
+def zeros_for_denormals() -> Iterator[None]:
+    """Has the processor take zeros for numbers below 1e-38, for the time of a backward pass.
+
+    Gradients that fade over the steps of a long text end there, and a processor multiplies such
+    numbers up to a hundred times slower. PyTorch cannot tell what was set before: afterwards it is
+    as it starts.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 class TextEncoder(nn.Module):

@@ -53,9 +53,6 @@ def build_agent(config: RunConfig, processes: Processes = ALONE) -> Agent:
     keep_freed_memory()
     if "torch" in sys.modules:  # an agent without it should not wait for its import
         sys.modules["torch"].set_num_threads(config.threads)
-        # Gradients that fade over the steps of a long text end in denormal numbers, which a CPU
-        # multiplies up to a hundred times slower: DRRN takes a fifth of the time with zeros there.
-        sys.modules["torch"].set_flush_denormal(True)
     context = AgentContext(
         n_envs=config.train.n_envs,
         device=processes.device or config.device,
