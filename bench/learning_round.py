@@ -28,11 +28,11 @@ def learning_round(
         AgentError: If it takes no environment step or the finished episodes, or logs anything but
             finite numbers under the same names every time, none of them the harness's own.
     """
-    before, begun, waiting = envs.steps, envs.begun, envs.finished
+    before, ended, waiting = envs.steps, envs.ended, envs.waiting
     metrics = agent.update(envs)
     if envs.steps <= before:
         raise AgentError("update() took no environment step")
-    if envs.finished - waiting < envs.begun - begun:
+    if envs.waiting - waiting < envs.ended - ended:
         raise AgentError("update() took episodes off the record: pop_episodes() is the harness's")
     if not isinstance(metrics, Mapping):
         raise AgentError(f"update() returned {reprlib.repr(metrics)}, not a mapping of numbers")

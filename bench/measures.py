@@ -6,10 +6,11 @@ Every table, figure and verdict takes its numbers from here, so that they cannot
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bench import statistics
@@ -75,12 +76,12 @@ def per_seed(records: Records, agent: str, value: Callable[[Run], float | None])
 
 def success(records: Records, agent: str, split: str) -> Cell:
     """Success rate over the test episodes of a split, by seed."""
+    return per_seed(records, agent, lambda run: _rate(run, split))
 
-    def rate(run: Run) -> float | None:
-        rows = run.test_rows(split)
-        return None if rows is None or rows.empty else float(rows["success"].mean())
 
-    return per_seed(records, agent, rate)
+def _rate(run: Run, split: str) -> float | None:
+    rows = run.test_rows(split)
+    return None if rows is None or rows.empty else float(rows["success"].mean())
 
 
 def success_by_kind(records: Records, agent: str, split: str, kind: str) -> Cell:
@@ -170,14 +171,11 @@ def difference(records: Records, agent: str, other: str, split: str) -> Cell:
     A seed of which the two played other episodes counts as missing.
     """
     one, two = success(records, agent, split), success(records, other, split)
-    theirs = {run.seed: run.test_rows(split) for run in records.of(other)}
-    differences: dict[int, float] = {}
-    for run in records.of(agent):
-        ours, others = run.test_rows(split), theirs.get(run.seed)
-        if run.seed not in one.values or ours is None or others is None:
-            continue
-        if list(ours["episode_seed"]) == list(others["episode_seed"]):
-            differences[run.seed] = one.values[run.seed] - two.values[run.seed]
+    differences = {
+        seed: one.values[seed] - two.values[seed]
+        for seed, ours, theirs in _both_played(records, agent, other, split)
+        if seed in one.values and list(ours["episode_seed"]) == list(theirs["episode_seed"])
+    }
     lacking = (one.values.keys() | two.values.keys()) - differences.keys()
     return Cell(
         differences,
@@ -194,11 +192,7 @@ def solved_by_one_only(
     Episodes are paired by the run's seed and their own; those of all seeds are added up.
     """
     only_one = only_other = both_played = 0
-    theirs = {run.seed: run.test_rows(split) for run in records.of(other)}
-    for run in records.of(agent):
-        one, two = run.test_rows(split), theirs.get(run.seed)
-        if one is None or two is None:
-            continue
+    for _, one, two in _both_played(records, agent, other, split):
         pairs = one[["episode_seed", "success"]].merge(
             two[["episode_seed", "success"]], on="episode_seed", suffixes=("_one", "_other")
         )
@@ -208,7 +202,15 @@ def solved_by_one_only(
     return only_one, only_other, both_played
 
 
-_ASKED = [name for name in ARTICLE_SPLITS if SPLITS[name].question != "reference"]
+def _both_played(
+    records: Records, agent: str, other: str, split: str
+) -> Iterator[tuple[int, pd.DataFrame, pd.DataFrame]]:
+    """Every seed of which both agents played a split, with the rows of the one and the other."""
+    theirs = {run.seed: run.test_rows(split) for run in records.of(other)}
+    for run in records.of(agent):
+        one, two = run.test_rows(split), theirs.get(run.seed)
+        if one is not None and two is not None:
+            yield run.seed, one, two
 
 
 def article_scores(records: Records, agent: str) -> NDArray[np.float64]:
@@ -216,21 +218,26 @@ def article_scores(records: Records, agent: str) -> NDArray[np.float64]:
 
     The split that only serves as a reference is left out.
     """
-    cells = [success(records, agent, name).values for name in _ASKED]
-    rates = [[cell[seed] for cell in cells] for seed in article_success(records, agent).values]
+    rates = [rates for run in records.of(agent) if (rates := _article_rates(run)) is not None]
     return np.array(rates, np.float64).reshape(len(rates), len(_ASKED))
 
 
 def article_success(records: Records, agent: str) -> Cell:
     """Mean of a seed's success rates on the article's questions, for those that played them all."""
-    cells = [success(records, agent, name).values for name in _ASKED]
 
     def mean(run: Run) -> float | None:
-        rates = [cell.get(run.seed) for cell in cells]
-        played = [rate for rate in rates if rate is not None]
-        return sum(played) / len(played) if len(played) == len(rates) else None
+        rates = _article_rates(run)
+        return None if rates is None else sum(rates) / len(rates)
 
     return per_seed(records, agent, mean)
+
+
+_ASKED = [name for name in ARTICLE_SPLITS if SPLITS[name].question != "reference"]
+
+
+def _article_rates(run: Run) -> list[float] | None:
+    rates = [rate for name in _ASKED if (rate := _rate(run, name)) is not None]
+    return rates if len(rates) == len(_ASKED) else None
 
 
 def splits(records: Records) -> tuple[str, ...]:

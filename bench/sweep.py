@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench import atomic
 from bench.config import ConfigError, RunConfig, nearest
-from bench.profile import agent_of, load_profile, names_of, parse_yaml
+from bench.profile import agent_of, load_profile, names_of
 from bench.row_file import Cell, format_rows
+from bench.settings_yaml import parse_yaml
 
 if TYPE_CHECKING:
     from bench.records import Run

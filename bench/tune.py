@@ -20,10 +20,11 @@ from bench import atomic
 from bench.config import ConfigError, Count, Seed, validated
 from bench.executors import PlannedRun
 from bench.lifecycle import check_device
-from bench.profile import load_profile, names_of, read_yaml
+from bench.profile import load_profile, names_of
 from bench.records import read_records
 from bench.reproduce import Outcome, reproduce, train_command
 from bench.row_file import Cell, format_rows
+from bench.settings_yaml import read_yaml
 from bench.sweep import last_quarter
 
 TRIAL_COLUMNS = ("agent", "trial", "options", "seed", "state", "steps", "success", "chosen")

@@ -105,14 +105,14 @@ class VectorEnv:
         return tuple(self._observations)
 
     @property
-    def finished(self) -> int:
+    def waiting(self) -> int:
         """Episodes that have ended and were not collected by :meth:`pop_episodes`."""
         return len(self._finished)
 
     @property
-    def begun(self) -> int:
-        """Episodes begun by all environments together since the run began."""
-        return sum(self._episode_index) + self.n_envs
+    def ended(self) -> int:
+        """Episodes that have ended in all environments together since the run began."""
+        return sum(self._episode_index)
 
     @property
     def steps(self) -> int:
