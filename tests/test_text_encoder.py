@@ -59,7 +59,8 @@ def test_states_and_gradients_equal_pytorch_s_gru(lengths: tuple[int, ...], pref
 
 def test_a_batch_holds_every_token_once_and_the_prefix_once_for_all() -> None:
     batch = pack(texts((5, 3, 9, 3), 7))
-    assert batch.prefix.tolist() == np.random.default_rng(0).integers(0, 50, 7).tolist()
+    prefix = np.random.default_rng(0).integers(0, 50, 7).tolist()
+    assert batch.vocabulary[batch.prefix].tolist() == prefix
     assert batch.ids.numel() == sum(batch.counts) == 5 + 3 + 9 + 3
     assert batch.counts == (1, 1, 1, 1, 2, 2, 4, 4, 4)
     assert batch.ranks.tolist() == [1, 2, 0, 3]
