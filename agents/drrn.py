@@ -175,6 +175,7 @@ class DRRNAgent(Agent):
         self.optimizer.param_groups[0]["lr"] = rate
         phrases = envs.observations[0].action_phrases
         texts = [self.encode(observation) for observation in envs.observations]
+        # Copied from the device when the round is over, not in every step.
         losses, norms, means, entropies = [], [], [], []
         for _ in range(config.rollout_length):
             values = self._values(texts, phrases)
@@ -182,8 +183,8 @@ class DRRNAgent(Agent):
             actions = sample_actions(policy.cpu().numpy(), envs.observations)
             result = envs.step(actions)
             texts = self._remember(texts, actions, result)
-            means.append(values.mean().item())
-            entropies.append(torch.special.entr(policy).sum(1).mean().item())
+            means.append(values.mean())
+            entropies.append(torch.special.entr(policy).sum(1).mean())
             self._steps_since_update += envs.n_envs
             while self._steps_since_update >= self.config.steps_per_update:
                 self._steps_since_update -= self.config.steps_per_update
@@ -193,10 +194,10 @@ class DRRNAgent(Agent):
                         losses.append(loss)
                         norms.append(norm)
         return {
-            "loss": float(np.mean(losses)) if losses else 0.0,
-            "grad_norm": float(np.mean(norms)) if norms else 0.0,
-            "q_mean": float(np.mean(means)),
-            "entropy": float(np.mean(entropies)),
+            "loss": _mean(losses),
+            "grad_norm": _mean(norms),
+            "q_mean": _mean(means),
+            "entropy": _mean(entropies),
             "gradient_steps": float(len(losses)),
             "replay_size": float(len(self.replay)),
         }
@@ -285,7 +286,7 @@ class DRRNAgent(Agent):
             self.replay.add(texts[i], int(actions[i]), reward, following, bool(ends[i]))
         return now
 
-    def _learn(self, phrases: Sequence[str]) -> tuple[float, float]:
+    def _learn(self, phrases: Sequence[str]) -> tuple[Tensor, Tensor]:
         """One gradient step on the Huber loss; returns the loss and the gradient's norm."""
         batch = self.replay.sample(self.config.batch_size, self.rng)
         # Half of the next states are states of the batch: nothing moved, and the view is the same.
@@ -299,4 +300,9 @@ class DRRNAgent(Agent):
             loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
-        return loss.item(), norm.item()
+        return loss.detach(), norm
+
+
+def _mean(scalars: Sequence[Tensor]) -> float:
+    """The mean of what was logged in a round; 0 of nothing."""
+    return float(np.mean(torch.stack(list(scalars)).tolist())) if scalars else 0.0
