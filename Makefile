@@ -28,7 +28,8 @@ reproduce: install
 reference: OUT = results
 reference: reproduce
 
-# Pages, tables and figures again from the committed records alone, and the README's block of them.
+# Pages, tables and figures again from the committed records alone, the README's block of them, and
+# the table of the search.
 RECORDS = $(patsubst %/report.md,%,$(wildcard results/*/report.md))
 report: install
 	$(foreach each,$(RECORDS),$(GLAM) report $(each) $(if $(filter results/laptop,$(each)),--readme README.md) &&) true

@@ -115,19 +115,26 @@ def train(
     show_default=True,
     help="Trials side by side.",
 )
+@click.option(
+    "--no-train", is_flag=True, help="Write trials.csv again from the runs that are there."
+)
 @options(FORCE_NEW)
-def tune(search: Path, out: Path, jobs: int, force_new: bool) -> int:
+def tune(search: Path, out: Path, jobs: int, no_train: bool, force_new: bool) -> int:
     """Search for options, with the same number of trials for every agent.
 
     SEARCH is a YAML file of the trials, by default results/tuning/laptop.yaml.
     """
-    from bench.tune import load_search
+    from bench.tune import load_search, tabulate
     from bench.tune import tune as run_trials
 
-    found = load_search(search)
-    outcomes = run_trials(found, out, new_console(), jobs=jobs, force_new=force_new)
+    found, console = load_search(search), new_console()
+    if no_train:
+        tabulate(found, out, console)
+        failed = False
+    else:
+        failed = list_failures(run_trials(found, out, console, jobs=jobs, force_new=force_new))
     click.echo(out / "trials.csv")
-    return RUN_FAILED if list_failures(outcomes) else 0
+    return RUN_FAILED if failed else 0
 
 
 @cli.command()

@@ -46,6 +46,11 @@ class Search:
     seeds: tuple[Seed, ...]
     trials: Mapping[str, tuple[Mapping[str, Any], ...]]
 
+    @property
+    def numbers(self) -> range:
+        """Numbers of the trials, the same for each agent."""
+        return range(len(next(iter(self.trials.values()))))
+
 
 def load_search(path: Path) -> Search:
     """Reads a search.
@@ -77,10 +82,7 @@ def load_search(path: Path) -> Search:
 def tune(
     search: Search, out: Path, console: Console, *, jobs: int, force_new: bool = False
 ) -> list[Outcome]:
-    """Runs all trials, or those that are left, and says which did best.
-
-    The table of all of them is ``trials.csv``. An agent of which no trial got through from every
-    seed has none that is chosen.
+    """Runs all trials, or those that are left, and says which did best: :func:`tabulate`.
 
     Args:
         search: What is tried.
@@ -98,24 +100,42 @@ def tune(
         RunError: If a directory holds the run of another search.
     """
     names = names_of(search.profile, (), tuple(search.trials))
-    directories: list[Path] = []
     planned: list[PlannedRun] = []
-    for number in range(len(next(iter(search.trials.values())))):
+    for number in search.numbers:
         pairs = [f"train.steps={search.steps}", "evaluation.splits=[]"]
         for agent, trials in search.trials.items():
             given = trials[number].items()
             pairs += [f"agents.{names[agent]}.{key}={json.dumps(value)}" for key, value in given]
         profile = load_profile(search.profile, pairs, tuple(search.trials))
         check_device(profile.device)
-        point = f"trial-{number}"
+        point = _point(number)
         command = train_command(search.profile, pairs, out / point, force_new=force_new)
         planned += [
             PlannedRun(config, out / point, command(config), point)
             for config in profile.runs(search.seeds)
         ]
-        directories.append(out / point / profile.name)
     outcomes = reproduce(planned, console, jobs=jobs, force_new=force_new)
-    found = [read_records(directory) for directory in directories]
+    tabulate(search, out, console)
+    return outcomes
+
+
+def tabulate(search: Search, out: Path, console: Console) -> None:
+    """Writes ``trials.csv`` from the runs that are there, and says which trials did best.
+
+    An agent of which no trial got through from every seed has none that is chosen.
+
+    Args:
+        search: What was tried.
+        out: Where the trials' runs are kept.
+        console: Shows the best trials.
+
+    Raises:
+        AgentError: If an agent cannot be found.
+        RecordError: If a trial has no run, or one cannot be read.
+    """
+    names = names_of(search.profile, (), tuple(search.trials))
+    folder = load_profile(search.profile, (), tuple(search.trials)).name
+    found = [read_records(out / _point(number) / folder) for number in search.numbers]
     table: list[Sequence[Cell]] = [TRIAL_COLUMNS]
     for chosen_as, trials in search.trials.items():
         agent = names[chosen_as]
@@ -136,4 +156,7 @@ def tune(
             said = f"best trial {best}, success {means[best]:.3f}: {json.dumps(trials[best])}"
         console.print(f"{agent}: {said}", markup=False, highlight=False, soft_wrap=True)
     atomic.write_text(out / "trials.csv", format_rows(table))
-    return outcomes
+
+
+def _point(number: int) -> str:
+    return f"trial-{number}"

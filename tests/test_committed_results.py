@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from bench.comparison_tables import all_tables
 from bench.config import config_hash
@@ -17,7 +18,7 @@ from bench.paper import read_paper
 from bench.profile import load_profile
 from bench.records import read_records
 from bench.table_format import to_csv, to_markdown
-from bench.tune import load_search
+from bench.tune import load_search, tabulate
 
 RESULTS = Path(__file__).parents[1] / "results"
 REPORTS = sorted(RESULTS.glob("*/report.md"))
@@ -47,9 +48,18 @@ def test_every_committed_run_is_complete_and_what_its_profile_says_today(directo
     assert found == hashes
 
 
+def test_the_table_of_the_search_is_that_of_its_committed_runs(tmp_path: Path) -> None:
+    committed = RESULTS / "tuning" / "laptop"
+    for trial in committed.glob("trial-*"):
+        (tmp_path / trial.name).symlink_to(trial)
+    tabulate(load_search(committed.with_suffix(".yaml")), tmp_path, Console(quiet=True))
+    table = (tmp_path / "trials.csv").read_text(encoding="utf-8")
+    assert (committed / "trials.csv").read_text(encoding="utf-8") == table, "make report"
+
+
 def test_the_laptop_profile_takes_what_the_committed_search_chose() -> None:
     search = load_search(RESULTS / "tuning" / "laptop.yaml")
-    with (RESULTS / "tuning" / "laptop.csv").open(encoding="utf-8", newline="") as file:
+    with (RESULTS / "tuning" / "laptop" / "trials.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     means, chosen = defaultdict(dict), {}
     for agent, trials in search.trials.items():

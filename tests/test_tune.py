@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import statistics
 from dataclasses import replace
 
@@ -53,6 +54,19 @@ def test_every_trial_is_recorded_and_one_of_each_agent_chosen(folder):
         best = max(means, key=lambda trial: means[trial])
         assert chosen == {(trial, "1" if trial == best else "0") for trial in "01"}
     assert rows[2]["options"] == '{"rows": 64}'
+
+
+def test_the_table_is_made_again_from_the_runs_that_are_there(folder):
+    tune(load_search(folder / "search.yaml"), folder / "out", Console(), jobs=2)
+    first = trials(folder)
+    for path in (folder / "out" / "trials.csv", *folder.glob("out/**/checkpoint")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    command = ["tune", "search.yaml", "--out", "out", "--no-train"]
+    assert CliRunner().invoke(cli, command).exit_code == 0
+    assert trials(folder) == first
+    shutil.rmtree(folder / "out" / "trial-1")
+    result = CliRunner().invoke(cli, command)
+    assert (result.exit_code, "trial-1" in result.output) == (2, True)
 
 
 def test_a_seed_that_is_no_longer_asked_for_does_not_count(folder):
