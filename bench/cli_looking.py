@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from bench.cli_options import DEVICE, PROFILE, SET, options, with_device
 
@@ -53,12 +54,15 @@ def play(
     from rich.console import Console
 
     from bench.config import ConfigError, nearest
-    from bench.play import open_game, play_episodes
+    from bench.play import ME, open_game, play_episodes
     from envs import SPLITS
 
     if split not in SPLITS:
         raise ConfigError(f"unknown split {split!r}{nearest(split, SPLITS)}")
     console = Console(highlight=False)
+    source = click.get_current_context().get_parameter_source("profile")
+    if who != ME and Path(who).is_dir() and source is not ParameterSource.DEFAULT:
+        raise ConfigError(f"{who} is played in its own setting, without --profile")
     game = open_game(who, split, profile, overrides, console, agent_file)
     play_episodes(game, episode, episodes, sys.stdin, console)
 

@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from record_files import outcomes, write_run
 from rich.console import Console
 from run_files import TABULAR, glam, run_in_process, small_config
 
+from bench.cli import cli
 from bench.headline import BEGIN, END, headline_table, print_headline, write_readme
 from bench.parsing import RecordError
 from bench.play import open_game, play_episodes
@@ -66,6 +68,8 @@ def test_a_run_that_is_not_there_or_given_settings_is_refused(run):
         open_game("runs/none/seed-0", "train", "laptop", (), screen())
     with pytest.raises(RunError, match="in its own setting"):
         open_game(str(run.path), "train", "laptop", SMALL, screen(), TABULAR)
+    result = CliRunner().invoke(cli, ["play", str(run.path), "--profile", "paper"])
+    assert (result.exit_code, "without --profile" in result.output) == (2, True)
 
 
 def test_where_nobody_can_answer_one_episode_is_played_to_its_end():
