@@ -17,8 +17,8 @@ CAPTIONS = {
     "q1_learning_curves": (
         "Success rate of training episodes against environment steps. Thin: seeds (dotted up to a "
         "cross: a run that did not end); bold: their mean; band: 95% t interval; dashed: agents "
-        "that do not learn, on the test episodes. What ends in the first steps is short, and so solved "
-        "more often than what follows. Below: the paper's known points."
+        "that do not learn, on the test episodes. What ends in the first steps is short, and so "
+        "solved more often than what follows. Below: the paper's known points."
     ),
     "q2_q3_generalisation": (
         "Light bar: success on the reference named in each panel; dark bar: success on the split; "
