@@ -22,6 +22,7 @@ from bench.tune import load_search, tabulate
 
 RESULTS = Path(__file__).parents[1] / "results"
 REPORTS = sorted(RESULTS.glob("*/report.md"))
+TRIALS = sorted((RESULTS / "tuning").glob("*/trial-*/*"))
 DIRECTORIES = pytest.mark.parametrize(
     "directory", [report.parent for report in REPORTS], ids=lambda each: each.name
 )
@@ -46,6 +47,23 @@ def test_every_committed_run_is_complete_and_what_its_profile_says_today(directo
         assert not manifest["git"]["dirty"]
         found[manifest["agent"], manifest["seed"]] = manifest["config_hash"]
     assert found == hashes
+
+
+@pytest.mark.parametrize(
+    "directory", [*(r.parent for r in REPORTS), *TRIALS], ids=lambda each: "/".join(each.parts[-2:])
+)
+def test_no_committed_run_lacks_a_training_episode_or_an_update(directory: Path) -> None:
+    for run in read_records(directory).runs:
+        n_envs, rows = run.config["train"]["n_envs"], run.episodes
+        # All environments step together, so an episode's end tells how many steps its own had.
+        own = rows.groupby("env")["length"].cumsum()
+        assert (rows["steps"] == (own - 1) * n_envs + rows["env"] + 1).all()
+        if run.learns:
+            ended = rows.groupby("env")["length"].sum().reindex(range(n_envs), fill_value=0)
+            unfinished = run.steps / n_envs - ended
+            assert unfinished.between(0, rows["length"].max(), inclusive="left").all()
+            assert run.metrics["steps"].iloc[-1] == run.steps
+            assert list(run.metrics["update"]) == list(range(1, len(run.metrics) + 1))
 
 
 def test_the_table_of_the_search_is_that_of_its_committed_runs(tmp_path: Path) -> None:
