@@ -189,7 +189,7 @@ def _position_bias(attention: Any, place: Tensor, *, bidirectional: bool) -> Ten
         max_distance=attention.relative_attention_max_distance,
     )
     bias: Tensor = attention.relative_attention_bias(bucket).permute(2, 0, 1)[None]
-    return bias
+    return bias.contiguous()  # every layer adds it to its scores, row by row
 
 
 def _hidden(where: Tensor, dtype: torch.dtype) -> Tensor:
