@@ -20,8 +20,9 @@ from bench import atomic
 from bench.config import ConfigError, Count, Seed, validated
 from bench.executors import PlannedRun
 from bench.lifecycle import check_device
+from bench.parsing import RecordError
 from bench.profile import load_profile, names_of
-from bench.records import read_records
+from bench.records import Run, read_records
 from bench.reproduce import Outcome, reproduce, train_command
 from bench.row_file import Cell, format_rows
 from bench.settings_yaml import read_yaml
@@ -131,7 +132,7 @@ def tabulate(search: Search, out: Path, console: Console) -> None:
 
     Raises:
         AgentError: If an agent cannot be found.
-        RecordError: If a trial has no run, or one cannot be read.
+        RecordError: If a trial has no run, or one cannot be read or is another search's.
     """
     names = names_of(search.profile, (), tuple(search.trials))
     folder = load_profile(search.profile, (), tuple(search.trials)).name
@@ -149,6 +150,7 @@ def tabulate(search: Search, out: Path, console: Console) -> None:
         for number, options in enumerate(trials):
             told = (agent, number, json.dumps(options, sort_keys=True))
             for run, score in zip(runs[number], scores[number], strict=True):
+                _check_tried(run, options, search.steps)
                 shown: Cell = "" if math.isnan(score) else score
                 table.append((*told, run.seed, run.state, search.steps, shown, number == best))
         said = "no trial got through from every seed"
@@ -156,6 +158,14 @@ def tabulate(search: Search, out: Path, console: Console) -> None:
             said = f"best trial {best}, success {means[best]:.3f}: {json.dumps(trials[best])}"
         console.print(f"{agent}: {said}", markup=False, highlight=False, soft_wrap=True)
     atomic.write_text(out / "trials.csv", format_rows(table))
+
+
+def _check_tried(run: Run, options: Mapping[str, Any], steps: int) -> None:
+    """Refuses a run that is there but is another search's."""
+    given = run.config.get("agent_options", {})
+    same = run.budget == steps and given.items() >= json.loads(json.dumps(dict(options))).items()
+    if run.config and not same:
+        raise RecordError(run.directory, "was not made with what the search tries")
 
 
 def _point(number: int) -> str:

@@ -64,6 +64,11 @@ def test_the_table_is_made_again_from_the_runs_that_are_there(folder):
     command = ["tune", "search.yaml", "--out", "out", "--no-train"]
     assert CliRunner().invoke(cli, command).exit_code == 0
     assert trials(folder) == first
+    for changed in (SEARCH.replace("128", "64"), SEARCH.replace("rows: 16", "rows: 15")):
+        (folder / "search.yaml").write_text(changed)
+        result = CliRunner().invoke(cli, command)
+        assert (result.exit_code, "what the search tries" in result.output) == (2, True)
+    (folder / "search.yaml").write_text(SEARCH)
     shutil.rmtree(folder / "out" / "trial-1")
     result = CliRunner().invoke(cli, command)
     assert (result.exit_code, "trial-1" in result.output) == (2, True)
