@@ -56,12 +56,21 @@ def read_json(path: Path) -> dict[str, Any]:
         RecordError: If the file is absent, malformed or holds anything but an object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
     except (OSError, ValueError, RecursionError) as error:
         raise RecordError(path, f"cannot be read as JSON ({error})") from error
     if not isinstance(value, dict):
         raise RecordError(path, f"holds a {type(value).__name__}, expected an object")
     return value
+
+
+def _finite(text: str) -> float:
+    """A number of JSON, which knows neither NaN nor Infinity; Python reads them, unless told."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number of JSON")
+    return number
 
 
 def read_rows(path: Path, types: Mapping[str, type], required: bool = True) -> pd.DataFrame:

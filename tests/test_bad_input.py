@@ -19,7 +19,7 @@ from agents.base import AgentError
 from bench.cli import cli
 from bench.config import ConfigError
 from bench.lifecycle import RunFailed
-from bench.parsing import RecordError
+from bench.parsing import RecordError, read_json
 from bench.profile import PROFILES, load_profile
 from bench.run import RunDirectory, RunError
 
@@ -131,6 +131,14 @@ def test_an_edited_run_is_refused_or_gone_on_with_but_never_a_traceback(begun, n
         assert "\n" not in str(error)  # noqa: PT017
     finally:
         path.write_bytes(content)
+
+
+@pytest.mark.parametrize("number", ["Infinity", "NaN", "1e999"])
+def test_what_is_no_number_of_json_is_refused(tmp_path, number):
+    path = tmp_path / "manifest.json"
+    path.write_text(f'{{"agent": {number}}}')
+    with pytest.raises(RecordError, match=f"{number} is no number"):
+        read_json(path)
 
 
 @pytest.mark.parametrize(
