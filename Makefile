@@ -33,6 +33,7 @@ reference: reproduce
 RECORDS = $(patsubst %/report.md,%,$(wildcard results/*/report.md))
 report: install
 	$(foreach each,$(RECORDS),$(GLAM) report $(each) $(if $(filter results/laptop,$(each)),--readme README.md) &&) true
+	$(GLAM) tune results/tuning/laptop.yaml --out results/tuning/laptop --no-train
 
 # What the paper's setting costs, into the README; hours here are those of an otherwise idle machine.
 plan: install
