@@ -93,7 +93,7 @@ _BUILT_IN = (
     ),
     AgentEntry(
         "flan-t5",
-        "agents.language_model.agent:ZeroShotAgent",
+        "agents.language_model.zero_shot:ZeroShotAgent",
         "zero-shot: GFlan-T5 before any update",
     ),
     AgentEntry(
@@ -104,7 +104,7 @@ _BUILT_IN = (
     ),
     AgentEntry(
         "smollm2",
-        "agents.language_model.agent:ZeroShotAgent",
+        "agents.language_model.zero_shot:ZeroShotAgent",
         "zero-shot: SmolLM2-135M before any update (extra smollm2)",
         {"model": "smollm2"},
     ),

@@ -11,13 +11,14 @@ from small_agents import SMALL, agent, environments, miniflan_tokenizer, observa
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from agents import AgentContext, AgentError
-from agents.language_model.agent import LanguageModelAgent, ZeroShotAgent
+from agents.language_model.agent import LanguageModelAgent
 from agents.language_model.backbone import load_backbone
 from agents.language_model.config import LanguageModelConfig
 from agents.language_model.cost import LanguageModelCost
 from agents.language_model.prefix_tree import build_prefix_tree
-from agents.language_model.prompt_batch import length_batches
+from agents.language_model.prompt_batch import length_groups, length_passes
 from agents.language_model.recall import distinct
+from agents.language_model.zero_shot import ZeroShotAgent
 from bench.profile import load_profile
 from envs import VectorEnv
 
@@ -122,19 +123,25 @@ def test_prefix_tree_shares_beginnings_and_leaves_last_tokens_out() -> None:
         build_prefix_tree([[1], []], 0)
 
 
-def test_length_batches_hold_everything_once_within_the_budget() -> None:
+@pytest.mark.parametrize("budget", [5, 120, 250, 10**6])
+def test_passes_hold_everything_once_within_the_budget(budget: int) -> None:
     lengths = [7, 90, 12, 50, 3, 88, 41, 60]
-    groups = length_batches(lengths, 120, torch.device("cpu"))
+    passes = length_passes(lengths, budget, torch.device("cpu"))
+    groups = [group for one in passes for group in one]
     assert sorted(i for group in groups for i in group) == list(range(8))
-    for group in groups:
-        assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= 120
+    assert groups == length_groups(lengths, budget, torch.device("cpu"))
+    for one in passes:
+        padded = sum(len(group) * max(lengths[i] for i in group) for group in one)
+        assert padded <= budget or [len(group) for group in one] == [1]
+    if budget > sum(lengths):
+        assert len(passes) == 1 < len(groups)
 
 
 @pytest.mark.parametrize(
-    ("profile", "device", "most_passes"),
+    ("profile", "device", "most_groups"),
     [("laptop", "cpu", 6), ("published-mix", "cpu", 12), ("paper", "cuda", 10)],
 )
-def test_minibatches_are_padded_by_less_than_a_twentieth(profile, device, most_passes) -> None:
+def test_minibatches_are_padded_by_less_than_a_twentieth(profile, device, most_groups) -> None:
     config = next(iter(load_profile(profile, (), ("gflan-t5",)).runs()))
     options = LanguageModelConfig(**config.agent_options)
     cost = LanguageModelCost(options, config.environment.n_actions, learns=True)
@@ -145,11 +152,11 @@ def test_minibatches_are_padded_by_less_than_a_twentieth(profile, device, most_p
     minibatches = rng.permutation(len(seen)).reshape(-1, 64)
     for rows in minibatches:
         lengths = cost.lengths([o.prompt() for o in distinct([seen[i] for i in rows])[0]])
-        parts = length_batches(lengths, options.max_batch_tokens, torch.device(device))
+        parts = length_groups(lengths, options.max_batch_tokens, torch.device(device))
         groups += [[lengths[i] for i in part] for part in parts]
     padded = sum(len(group) * max(group) for group in groups)
     assert sum(map(sum, groups)) > 0.95 * padded
-    assert len(groups) <= most_passes * len(minibatches)
+    assert len(groups) <= most_groups * len(minibatches)
 
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:

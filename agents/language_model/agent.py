@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +23,7 @@ from agents.language_model.naming import describe
 from agents.language_model.parallel import Share
 from agents.language_model.policy import LanguageModelPolicy
 from agents.language_model.precision import choose_precision
-from agents.language_model.prompt_batch import length_batches, pad_batch
+from agents.language_model.prompt_batch import PromptBatch, length_passes, pad_batch
 from agents.language_model.reading import Reader, by_phrases
 from agents.language_model.recall import Recall, distinct
 from agents.ppo import Rollout, collect_rollout, generalized_advantages, ppo_loss
@@ -113,13 +114,13 @@ class LanguageModelAgent(Agent):
         for phrases, members in by_phrases(observations).items():
             tree = self.reader.tree(phrases)
             lengths = [len(prompts[i]) for i in members]
-            for group in self._passes(lengths):
-                rows = [members[i] for i in group]
-                batch = pad_batch([prompts[i] for i in rows], self.reader.pad_token, self.device)
-                log_policy, value = self.policy(batch, tree)
+            for groups in self._passes(lengths):
+                rows = [[members[i] for i in group] for group in groups]
+                read = [self._padded([prompts[i] for i in group]) for group in rows]
+                log_policy, value = self.policy(read, tree)
                 log_policies.append(log_policy)
                 values.append(value)
-                order.extend(rows)
+                order.extend(chain.from_iterable(rows))
         back = torch.tensor(np.argsort(order), device=self.device)
         return torch.cat(log_policies)[back], torch.cat(values)[back]
 
@@ -199,12 +200,13 @@ class LanguageModelAgent(Agent):
         totals = torch.zeros(len(_LOGGED), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         mine = self.share.rows(lengths)
-        for group in self._passes([lengths[i] for i in mine]):
-            part = [members[mine[i]] for i in group]
+        for groups in self._passes([lengths[i] for i in mine]):
+            read = list(chain.from_iterable(groups))
+            part = [members[mine[i]] for i in read]
             rows = [row for alike in part for row in alike]
             source = [i for i, alike in enumerate(part) for _ in alike]
             at, back = torch.tensor([rows, source]).to(self.device, non_blocking=True)
-            log_policy, values = self.evaluate([asked[mine[i]] for i in group])
+            log_policy, values = self.evaluate([asked[mine[i]] for i in read])
             loss = ppo_loss(
                 log_policy[back],
                 values[back],
@@ -224,9 +226,12 @@ class LanguageModelAgent(Agent):
         totals[-1] = norm
         return totals
 
-    def _passes(self, lengths: Sequence[int]) -> list[list[int]]:
-        """Prompts that are forwarded together."""
-        return length_batches(lengths, self.config.max_batch_tokens, self.device)
+    def _padded(self, prompts: Sequence[NDArray[np.int64]]) -> PromptBatch:
+        return pad_batch(prompts, self.reader.pad_token, self.device)
+
+    def _passes(self, lengths: Sequence[int]) -> list[list[list[int]]]:
+        """Prompts that are forwarded together, by length."""
+        return length_passes(lengths, self.config.max_batch_tokens, self.device)
 
     def save(self, directory: Path) -> None:
         """Writes the model (opens with ``from_pretrained``), heads, optimiser and generator.
@@ -284,29 +289,6 @@ class LanguageModelAgent(Agent):
     def _head_tensors(self) -> dict[str, Tensor]:
         state = self.policy.state_dict()
         return {k: v.contiguous() for k, v in state.items() if not k.startswith("model.")}
-
-
-class ZeroShotAgent(LanguageModelAgent):
-    """GFlan-T5 before any update."""
-
-    learns: ClassVar[bool] = False
-
-    def update(self, envs: VectorEnv) -> Mapping[str, float]:
-        """Refused: the point of this agent is that it never learns.
-
-        Raises:
-            AgentError: Always.
-        """
-        return Agent.update(self, envs)
-
-    def judge(self, observations: Sequence[Observation]) -> Judgement:
-        """The policy alone: the value head was never trained."""
-        return Judgement(super().judge(observations).probabilities)
-
-    def identity(self) -> Mapping[str, Any]:
-        """The same model under a label of its own."""
-        found = super().identity()
-        return {**found, "label": f"{found['label']}, zero-shot"}
 
 
 _LOGGED = (

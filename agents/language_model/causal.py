@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,23 +14,29 @@ from agents.language_model.prefix_tree import PrefixTree
 from agents.language_model.prompt_batch import PromptBatch
 
 
-def causal_states(model: Any, prompts: PromptBatch, tree: PrefixTree, nodes: int) -> Tensor:
-    """Reads the prompt and, after it, every branch of the tree, in one pass.
+def causal_states(
+    model: Any, prompts: Sequence[PromptBatch], tree: PrefixTree, nodes: int
+) -> Tensor:
+    """Reads each group's prompts and, after them, every branch of the tree, in one pass.
 
     A node sees the whole prompt and its ancestors, and stands as many tokens after the prompt as
-    it is deep. Node 0 is the prompt's last token. What all prompts of the batch begin with (the
+    it is deep. Node 0 is the prompt's last token. What all prompts of a group begin with (the
     list of actions, at least) is read once and handed on as keys and values; in a causal model
     that changes nothing but the rounding.
 
     Args:
         model: A causal language model of transformers (rotary or learned absolute positions).
-        prompts: Tokens of (batch,) prompts.
+        prompts: Groups of prompts, (batch,) in all.
         tree: The candidate actions; its first token is not read.
         nodes: How many of the tree's nodes are wanted, from the first.
 
     Returns:
         (batch, nodes, width) last hidden states.
     """
+    return torch.cat([_group_states(model, group, tree, nodes) for group in prompts])
+
+
+def _group_states(model: Any, prompts: PromptBatch, tree: PrefixTree, nodes: int) -> Tensor:
     body = model.base_model
     device, (batch, longest) = prompts.ids.device, prompts.ids.shape
     lengths = prompts.mask.sum(1)

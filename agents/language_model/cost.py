@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, cached_property, lru_cache
 
 import numpy as np
@@ -11,70 +11,17 @@ import torch
 
 from agents.language_model.architecture import find_architecture
 from agents.language_model.config import LanguageModelConfig
+from agents.language_model.expense import Memory, Speed, Work
 from agents.language_model.precision import Chosen, choose_precision
 from agents.language_model.prefix_tree import PrefixTree, build_prefix_tree
-from agents.language_model.prompt_batch import length_batches
+from agents.language_model.prompt_batch import length_passes
 from agents.language_model.reading import before_continuation, continuations
-from agents.language_model.shallow import VOCABULARY, Pass, ShallowPolicy, Size
+from agents.language_model.shallow import VOCABULARY, ShallowPolicy, Size
 
-_LENGTHS = (16, 32, 64)  # FLOPs are a polynomial of the second degree in a prompt's length
+_LENGTHS = (16, 32, 64)  # FLOPs and bytes of a prompt: polynomials of degree 2 in its length
 _TIMED_TOKENS = 256
 _NUMBER = 4  # bytes
 _KEPT_MODELS = 4  # one for each size that is compared with the least
-
-
-@dataclass(frozen=True)
-class Work:
-    """What some prompts cost.
-
-    Attributes:
-        prompt_tokens: Tokens of the prompts.
-        tree_tokens: Tokens of the actions' prefix tree read after or beside them.
-        flops: Floating-point operations, padding included.
-        launches: Operations handed to the device.
-    """
-
-    prompt_tokens: float
-    tree_tokens: float
-    flops: float
-    launches: float
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes on a device at the worst moment of an update, in 32-bit weights.
-
-    Attributes:
-        weights: All parameters.
-        gradients: Of the trained ones.
-        optimizer: Adam's two moments of the trained ones.
-        activations: What a forward pass keeps, and one layer's worth to work with.
-    """
-
-    weights: int
-    gradients: int
-    optimizer: int
-    activations: int
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.weights + self.gradients + self.optimizer + self.activations
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What this machine makes of the model's layers.
-
-    Attributes:
-        forward: FLOPs a second of a forward pass.
-        learning: FLOPs a second of forward and backward pass.
-        peak: FLOPs a second of a product of two matrices of 1024 × 1024 32-bit numbers.
-    """
-
-    forward: float
-    learning: float
-    peak: float
 
 
 class LanguageModelCost:
@@ -144,15 +91,17 @@ class LanguageModelCost:
             The sum over all batches.
         """
         tree = self._tree(phrases)
-        groups = self._groups(batches, device)
-        flops, launches = self._passes(tree, learning)
+        passes = self._passes(batches, device)
+        groups = [group for one in passes for group in one]
+        flops = self._flops(tree, learning)
         prompts = sum(map(len, groups))
+        two, three = (self._launches(tree, learning, groups=n) for n in (2, 3))
         return Work(
             prompt_tokens=float(sum(map(sum, groups))),
             # A causal model's first node is the prompt's last token.
             tree_tokens=float(prompts * (self._nodes(tree) - self._causal)),
             flops=sum(len(group) * flops(max(group)) for group in groups),
-            launches=launches * len(groups),
+            launches=two * len(passes) + (three - two) * (len(groups) - 2 * len(passes)),
         )
 
     def memory(
@@ -175,13 +124,19 @@ class LanguageModelCost:
         """
         every, trained = self.parameters
         tree = self._tree(phrases)
-        largest = max(self._groups(batches, device), key=lambda group: len(group) * max(group))
-        rows, longest = len(largest), max(largest)
+        passes = self._passes(batches, device)
+        largest = max(passes, key=lambda groups: sum(len(g) * max(g) for g in groups))
+        longest = max(map(max, largest))
 
         def kept(size: Size) -> float:
             policy = self._shallow(size, precision)
-            few = policy.kept_bytes(2, longest, tree)
-            return few + (rows - 2) * (policy.kept_bytes(3, longest, tree) - few)
+
+            def few(rows: int, length: int) -> int:
+                return policy.kept_bytes(rows, length, tree)
+
+            a_prompt = _curve([few(3, length) - few(2, length) for length in _LENGTHS])
+            fixed = few(2, longest) - 2 * a_prompt(longest)
+            return float(fixed + sum(len(group) * a_prompt(max(group)) for group in largest))
 
         fixed, growth = self._parts(kept)
         encoder, decoder, _ = self._size
@@ -193,7 +148,7 @@ class LanguageModelCost:
             inputs = encoder * read + decoder * (self._nodes(tree) if encoder else read)
             width = self._shallow(self._least).width
             activations = fixed + growth[2] * self._size[2] + work_space
-            activations += _NUMBER * rows * width * inputs
+            activations += _NUMBER * sum(map(len, largest)) * width * inputs
             # Autocast holds its 16-bit copies of the weights throughout the forward pass.
             activations += 2 * every if precision == "bfloat16" else 0
         else:
@@ -221,13 +176,13 @@ class LanguageModelCost:
         learning = policy.rates(rows, typical, tree, learning=True)[0] if self.learns else 0.0
         return Speed(forward, learning, peak)
 
-    def _groups(self, batches: Sequence[Sequence[int]], device: str) -> list[list[int]]:
-        """Lengths of the prompts that are forwarded together, as the agent groups a batch."""
+    def _passes(self, batches: Sequence[Sequence[int]], device: str) -> list[list[list[int]]]:
+        """Lengths of the prompts of each group of a pass, as the agent divides a batch."""
         limit, place = self.options.max_batch_tokens, torch.device(device)
         return [
-            [lengths[i] for i in group]
+            [[lengths[i] for i in group] for group in groups]
             for lengths in batches
-            for group in length_batches(lengths, limit, place)
+            for groups in length_passes(lengths, limit, place)
         ]
 
     def with_options(self, **changes: object) -> LanguageModelCost:
@@ -235,26 +190,34 @@ class LanguageModelCost:
         options = replace(self.options, **changes)  # type: ignore[arg-type]  # by name
         return LanguageModelCost(options, self.n_actions, learns=self.learns)
 
-    def _passes(self, tree: PrefixTree, learning: bool) -> tuple[Callable[[int], float], float]:
-        """FLOPs of a prompt by its padded length, and operations of a pass."""
+    def _flops(self, tree: PrefixTree, learning: bool) -> Callable[[int], float]:
+        """FLOPs of a prompt by its padded length."""
+
+        def total(length: int) -> float:
+            return self._counted(learning, lambda size, backward: counted(size, length, backward))
 
         @cache
-        def counted(size: Size, length: int, backward: bool) -> Pass:
-            return self._shallow(size).counted(length, tree, backward)
+        def counted(size: Size, length: int, backward: bool) -> float:
+            return self._shallow(size).counted(length, tree, backward).flops
 
-        def total(name: str, length: int) -> float:
-            def measured(size: Size, backward: bool = learning) -> float:
-                return float(getattr(counted(size, length, backward), name))
+        return _curve([total(length) for length in _LENGTHS])
 
-            found = self._whole(measured)
-            if learning and self.options.activation_checkpointing:
-                _, growth = self._parts(lambda size: measured(size, backward=False))
-                found += self._size[0] * growth[0] + self._size[1] * growth[1]
-            return found
+    def _launches(self, tree: PrefixTree, learning: bool, *, groups: int) -> float:
+        """Operations of a pass over so many groups."""
 
-        flops = [total("flops", length) for length in _LENGTHS]
-        curve = np.polynomial.Polynomial.fit(_LENGTHS, flops, 2)
-        return lambda length: float(curve(length)), total("launches", _LENGTHS[0])
+        @cache
+        def counted(size: Size, backward: bool) -> float:
+            return self._shallow(size).counted(_LENGTHS[0], tree, backward, groups).launches
+
+        return self._counted(learning, counted)
+
+    def _counted(self, learning: bool, counted: Callable[[Size, bool], float]) -> float:
+        """What was counted in small with or without the backward pass, at the model's own size."""
+        found = self._whole(lambda size: counted(size, learning))
+        if learning and self.options.activation_checkpointing:  # layers are computed twice
+            _, growth = self._parts(lambda size: counted(size, False))
+            found += self._size[0] * growth[0] + self._size[1] * growth[1]
+        return found
 
     @cached_property
     def _size(self) -> tuple[int, int, float]:
@@ -302,3 +265,9 @@ class LanguageModelCost:
 
     def _nodes(self, tree: PrefixTree) -> int:
         return 1 if self.options.policy_head == "action_heads" else len(tree.tokens)
+
+
+def _curve(values: Sequence[float]) -> Callable[[int], float]:
+    """What was measured at three lengths, at any."""
+    curve = np.polynomial.Polynomial.fit(_LENGTHS, values, 2)
+    return lambda length: float(curve(length))

@@ -2,12 +2,15 @@
 
 The library's modules are followed to the letter, without what only generation or training with
 dropout needs: position bias and mask are added up once for all layers, not in each, and a small
-model is not held up by the modules' own overhead.
+model is not held up by the modules' own overhead. Groups of prompts, each padded to its own
+length, go through as one row of tokens, and only attention looks at a group by itself: little is
+padded, and yet all else is done at once, above all the decoder and the vocabulary's gradients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,54 +23,75 @@ from transformers.models.t5.modeling_t5 import T5Attention
 from agents.language_model.prefix_tree import PrefixTree
 from agents.language_model.prompt_batch import PromptBatch
 
+Shape = tuple[int, int]
+"""Sequences of a group, and tokens of each, padding included."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder made of prompts.
+
+    Attributes:
+        states: (tokens, width) last hidden states, group after group, prompt after prompt.
+        shapes: Prompts and padded length of each group.
+        hide: Of each group the additive mask, (prompts, 1, 1, length), that hides padding.
+    """
+
+    states: Tensor
+    shapes: tuple[Shape, ...]
+    hide: tuple[Tensor, ...]
+
 
 def encoder_decoder_states(
-    model: Any, prompts: PromptBatch, tree: PrefixTree, nodes: int
+    model: Any, prompts: Sequence[PromptBatch], tree: PrefixTree, nodes: int
 ) -> Tensor:
-    """Encodes the prompt once and reads the whole tree in one decoder pass.
+    """Encodes the prompts once and reads the whole tree in one decoder pass.
 
     Args:
         model: A T5, mT5 or umT5 for conditional generation.
-        prompts: Tokens of (batch,) prompts.
+        prompts: Groups of prompts, (batch,) in all.
         tree: The candidate actions; its first token is the decoder's start token.
         nodes: How many of the tree's nodes are wanted, from the first.
 
     Returns:
         (batch, nodes, width) last hidden states of the decoder.
     """
-    encoded, hide = encode(model, prompts)
+    encoded = encode(model, prompts)
     seen = tree.visible[:nodes, :nodes]
-    return decode(model, tree.tokens[:nodes], tree.depth[:nodes], seen, encoded, hide)
+    return decode(model, tree.tokens[:nodes], tree.depth[:nodes], seen, encoded)
 
 
-def encode(model: Any, prompts: PromptBatch) -> tuple[Tensor, Tensor]:
+def encode(model: Any, prompts: Sequence[PromptBatch]) -> Encoded:
     """Reads prompts.
 
     Args:
         model: A T5, mT5 or umT5 for conditional generation.
-        prompts: Tokens of (batch,) prompts.
+        prompts: Groups of prompts.
 
     Returns:
-        (batch, longest, width) last hidden states of the encoder and the additive mask, (batch, 1,
-        1, longest), that hides padding.
+        The last hidden states of all their tokens.
     """
     run, encoder = _runner(model), model.encoder
-    hidden = encoder.embed_tokens(prompts.ids)
-    hide = _hidden(~prompts.mask[:, None, None], hidden.dtype)
+    shapes = tuple((len(group.ids), group.ids.shape[1]) for group in prompts)
+    hidden = encoder.embed_tokens(torch.cat([group.ids.flatten() for group in prompts]))
+    hide = tuple(_hidden(~group.mask[:, None, None], hidden.dtype) for group in prompts)
 
-    place = torch.arange(prompts.ids.shape[1], device=prompts.ids.device)
-    bias = hide
+    longest = max(length for _, length in shapes)
+    place = torch.arange(longest, device=hidden.device)
+    biases: tuple[Tensor, ...] = hide
     for block in encoder.block:
         attention = block.layer[0].SelfAttention
         if attention.has_relative_attention_bias:
-            bias = _position_bias(attention, place, bidirectional=True) + hide
-        hidden = run(_encoder_block, block, hidden, bias)
-    return _normed(encoder.final_layer_norm, hidden), hide
+            bias = _position_bias(attention, place, bidirectional=True)
+            biases = tuple(
+                bias[:, :, :length, :length] + own
+                for (_, length), own in zip(shapes, hide, strict=True)
+            )
+        hidden = run(_encoder_block, block, hidden, shapes, biases)
+    return Encoded(_normed(encoder.final_layer_norm, hidden), shapes, hide)
 
 
-def decode(
-    model: Any, tokens: Tensor, depth: Tensor, visible: Tensor, encoded: Tensor, hide: Tensor
-) -> Tensor:
+def decode(model: Any, tokens: Tensor, depth: Tensor, visible: Tensor, encoded: Encoded) -> Tensor:
     """Reads tokens after the decoder's start, in any arrangement.
 
     Args:
@@ -75,22 +99,23 @@ def decode(
         tokens: (nodes,) token ids for every prompt alike, or (batch, nodes).
         depth: (nodes,) how many tokens come before each.
         visible: (nodes, nodes) bool, whether a token (row) sees another (column).
-        encoded: What :func:`encode` returns, as is the next.
-        hide: Mask of the prompts.
+        encoded: What :func:`encode` made of (batch,) prompts.
 
     Returns:
         (batch, nodes, width) last hidden states of the decoder.
     """
     run, decoder = _runner(model), model.decoder
-    hidden = decoder.embed_tokens(tokens).expand(len(encoded), -1, -1)
+    batch, nodes = sum(rows for rows, _ in encoded.shapes), len(depth)
+    hidden = decoder.embed_tokens(tokens).expand(batch, -1, -1).flatten(0, 1)
     # A node further down another branch may have a larger depth; the mask hides it.
     apart = _hidden(~visible, hidden.dtype)
     for block in decoder.block:
         attention = block.layer[0].SelfAttention
         if attention.has_relative_attention_bias:
             bias = _position_bias(attention, depth, bidirectional=False) + apart
-        hidden = run(_decoder_block, block, hidden, bias, encoded, hide)
-    return _normed(decoder.final_layer_norm, hidden)
+        hidden = run(_decoder_block, block, hidden, (batch, nodes), bias, encoded)
+    states: Tensor = _normed(decoder.final_layer_norm, hidden).unflatten(0, (batch, nodes))
+    return states
 
 
 def vocabulary_logits(model: Any, hidden: Tensor) -> Tensor:
@@ -106,34 +131,77 @@ def _runner(model: Any) -> Callable[..., Tensor]:
     return _checkpointed if model.is_activation_checkpointing else _plainly
 
 
-def _encoder_block(block: Any, hidden: Tensor, bias: Tensor) -> Tensor:
-    hidden = _attended(block.layer[0], block.layer[0].SelfAttention, hidden, None, bias)
-    return _fed_forward(block.layer[1], hidden)
+def _encoder_block(
+    block: Any, hidden: Tensor, shapes: tuple[Shape, ...], biases: tuple[Tensor, ...]
+) -> Tensor:
+    layer = block.layer[0]
+    attended = _attended(layer, layer.SelfAttention, hidden, None, shapes, shapes, biases)
+    return _fed_forward(block.layer[1], attended)
 
 
 def _decoder_block(
-    block: Any, hidden: Tensor, bias: Tensor, encoded: Tensor, hide: Tensor
+    block: Any, hidden: Tensor, shape: Shape, bias: Tensor, encoded: Encoded
 ) -> Tensor:
-    hidden = _attended(block.layer[0], block.layer[0].SelfAttention, hidden, None, bias)
-    hidden = _attended(block.layer[1], block.layer[1].EncDecAttention, hidden, encoded, hide)
-    return _fed_forward(block.layer[2], hidden)
+    layer, cross, last = block.layer
+    hidden = _attended(layer, layer.SelfAttention, hidden, None, (shape,), (shape,), (bias,))
+    asking = tuple((rows, shape[1]) for rows, _ in encoded.shapes)
+    attention = cross.EncDecAttention
+    hidden = _attended(
+        cross, attention, hidden, encoded.states, asking, encoded.shapes, encoded.hide
+    )
+    return _fed_forward(last, hidden)
 
 
 def _attended(
-    layer: Any, attention: Any, hidden: Tensor, encoded: Tensor | None, bias: Tensor
+    layer: Any,
+    attention: Any,
+    hidden: Tensor,
+    encoded: Tensor | None,
+    asking: tuple[Shape, ...],
+    asked: tuple[Shape, ...],
+    biases: tuple[Tensor, ...],
 ) -> Tensor:
-    """Attention to the sequence itself or to ``encoded``, with the residual path around it."""
+    """Attention to the sequence itself or to ``encoded``, with the residual path around it.
+
+    Args:
+        layer: The library's, with norm and attention.
+        attention: The latter.
+        hidden: (tokens, width) of all groups.
+        encoded: (tokens, width) of what they look at, if not at themselves.
+        asking: Sequences and tokens of each group of ``hidden``.
+        asked: The same of what it looks at.
+        biases: What is added to each group's scores, (sequences or 1, heads or 1, tokens, tokens).
+
+    Returns:
+        (tokens, width).
+    """
     width = attention.key_value_proj_dim
     read = _normed(layer.layer_norm, hidden)
     source = read if encoded is None else encoded
-    query, key, value = (
-        projection(x).unflatten(2, (-1, width)).transpose(1, 2)
-        for projection, x in ((attention.q, read), (attention.k, source), (attention.v, source))
-    )
-    weights = torch.softmax(query @ key.transpose(2, 3) + bias, 3)
-    mixed = (weights.to(value.dtype) @ value).transpose(1, 2).flatten(2)
-    attended: Tensor = hidden + attention.o(mixed)
+    query = _heads(attention.q(read), width, asking)
+    key, value = (_heads(p(source), width, asked) for p in (attention.k, attention.v))
+    mixed = [
+        _mixed(*group).transpose(1, 2).reshape(-1, attention.inner_dim)
+        for group in zip(query, key, value, biases, strict=True)
+    ]
+    attended: Tensor = hidden + attention.o(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
     return attended
+
+
+def _heads(projected: Tensor, width: int, shapes: tuple[Shape, ...]) -> list[Tensor]:
+    """(sequences, heads, tokens, width) of each group, of (tokens, heads · width)."""
+    parts = [projected]
+    if len(shapes) > 1:
+        parts = projected.split([rows * length for rows, length in shapes])
+    return [
+        part.view(rows, length, -1, width).transpose(1, 2)
+        for part, (rows, length) in zip(parts, shapes, strict=True)
+    ]
+
+
+def _mixed(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    weights = torch.softmax(query @ key.transpose(2, 3) + bias, 3)
+    return weights.to(value.dtype) @ value
 
 
 def _fed_forward(layer: Any, hidden: Tensor) -> Tensor:
@@ -161,23 +229,26 @@ def _normed(norm: Any, hidden: Tensor) -> Tensor:
 
 
 class _RootMeanSquareNorm(torch.autograd.Function):
-    """w x / sqrt(mean(x²) + ε) in half the passes over memory that PyTorch takes on a CPU."""
+    """w x / sqrt(mean(x²) + ε) in fewer passes over memory than PyTorch takes on a CPU."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        scale = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(epsilon).rsqrt_()[..., None]
-        unit = x * scale
-        ctx.save_for_backward(unit, scale, weight)
-        normed: Tensor = unit * weight
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        scale = length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+        ctx.save_for_backward(x, scale, weight)
+        normed: Tensor = (x * scale).mul_(weight)
         return normed
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        unit, scale, weight = ctx.saved_tensors
-        inner = grad * weight
-        along = torch.linalg.vecdot(inner, unit).div_(unit.shape[-1])[..., None]
-        grad_weight = (grad * unit).flatten(0, -2).sum(0)
-        return torch.addcmul(inner, along, unit, value=-1).mul_(scale), grad_weight, None
+        x, scale, weight = ctx.saved_tensors
+        width = x.shape[-1]
+        # Layer norm's, told that the mean is 0; what it takes off for the mean is put back.
+        grad_x, grad_weight, _ = torch.ops.aten.native_layer_norm_backward(
+            grad, x, [width], torch.zeros_like(scale), scale, weight, None, [True, True, False]
+        )
+        taken_off = (grad @ weight)[..., None].mul_(scale).div_(width)
+        return grad_x.add_(taken_off), grad_weight, None
 
 
 def _position_bias(attention: Any, place: Tensor, *, bidirectional: bool) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -67,11 +68,11 @@ class LanguageModelPolicy(nn.Module):
             mlp_head(width, value_hidden, n_actions) if policy_head == "action_heads" else None
         )
 
-    def forward(self, prompts: PromptBatch, tree: PrefixTree) -> tuple[Tensor, Tensor]:
-        """Log-policy and values of a batch of prompts.
+    def forward(self, prompts: Sequence[PromptBatch], tree: PrefixTree) -> tuple[Tensor, Tensor]:
+        """Log-policy and values of prompts.
 
         Args:
-            prompts: Tokens of (batch,) prompts, on the model's device.
+            prompts: Groups of prompts, (batch,) in all, on the model's device.
             tree: The candidate actions, on the same device.
 
         Returns:
@@ -79,7 +80,7 @@ class LanguageModelPolicy(nn.Module):
         """
         # Action heads read the first node's state only, so the rest of the tree is left out.
         nodes = 1 if self.action_heads is not None else len(tree.tokens)
-        with computing_in(self.precision, prompts.ids.device):
+        with computing_in(self.precision, prompts[0].ids.device):
             hidden = self._states(self.model, prompts, tree, nodes).float()
         start = hidden[:, 0]
         if self.action_heads is not None:

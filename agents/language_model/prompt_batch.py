@@ -1,4 +1,4 @@
-"""Prompts as tensors, batched by length."""
+"""Prompts as tensors, grouped by length."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PromptBatch:
-    """Prompts of a batch, padded on the right.
+    """A group of prompts, padded on the right.
 
     Attributes:
         ids: (batch, longest) int64 token ids.
@@ -48,17 +48,42 @@ def pad_batch(
     return PromptBatch(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device), shared)
 
 
-_PASS_TOKENS = 24
-"""What one more forward pass on a CPU may cost, in tokens; pads MiniFlan's prompts by under 5%."""
-_PASS_TOKENS_LAUNCHED = 128
+_GROUP_TOKENS = 24
+"""What one more group may cost on a CPU, in tokens; pads MiniFlan's prompts by under 5%."""
+_GROUP_TOKENS_LAUNCHED = 128
 """The same on an accelerator, which waits for every operation to be handed over: most that still
 pads a minibatch of the paper's prompts by less than 5%."""
 
 
-def length_batches(
+def length_passes(
     lengths: Sequence[int], max_tokens: int, device: torch.device
-) -> list[list[int]]:
-    """Groups prompts of similar length so that little is padded and memory is bounded.
+) -> list[list[list[int]]]:
+    """Divides prompts into passes that fit into memory, and those into groups of similar length.
+
+    Args:
+        lengths: Token count of each prompt.
+        max_tokens: Largest number of tokens in a pass, padding included; a single longer prompt
+            makes a pass of its own.
+        device: Where they are read: what a further group costs depends on it.
+
+    Returns:
+        The groups of each pass as lists of indices, which together hold every prompt once,
+        shortest prompts first.
+    """
+    passes: list[list[list[int]]] = []
+    room = 0
+    for group in length_groups(lengths, max_tokens, device):
+        size = len(group) * lengths[group[-1]]
+        if not passes or size > room:
+            passes.append([])
+            room = max_tokens
+        passes[-1].append(group)
+        room -= size
+    return passes
+
+
+def length_groups(lengths: Sequence[int], max_tokens: int, device: torch.device) -> list[list[int]]:
+    """Groups prompts of similar length so that little is padded.
 
     Of all ways to cut the prompts, ordered by length, the one with the fewest tokens, padding
     included, where every group counts as some tokens more.
@@ -67,19 +92,19 @@ def length_batches(
         lengths: Token count of each prompt.
         max_tokens: Largest number of prompts × longest prompt in a group; a single longer prompt
             makes a group of its own.
-        device: Where they are read: what a further pass costs depends on it.
+        device: Where they are read.
 
     Returns:
         Index lists that together hold every prompt once, shortest prompts first.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    a_pass = _PASS_TOKENS if device.type == "cpu" else _PASS_TOKENS_LAUNCHED
+    a_group = _GROUP_TOKENS if device.type == "cpu" else _GROUP_TOKENS_LAUNCHED
     cost, first = [0], [0]  # of the cheapest way to group the first n; where its last group begins
     for end in range(1, len(order) + 1):
         longest = lengths[order[end - 1]]
         starts = range(max(0, end - max(1, max_tokens // longest)), end)
         best = min(starts, key=lambda start: cost[start] - start * longest)
-        cost.append(cost[best] + (end - best) * longest + a_pass)
+        cost.append(cost[best] + (end - best) * longest + a_group)
         first.append(best)
     groups: list[list[int]] = []
     end = len(order)

@@ -8,6 +8,7 @@ of one that is too large to build.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -90,10 +91,10 @@ class ShallowPolicy:
         every = list(self.policy.parameters())
         return sum(p.numel() for p in every), sum(p.numel() for p in every if p.requires_grad)
 
-    def counted(self, length: int, tree: PrefixTree, learning: bool) -> Pass:
-        """FLOPs and operations of one prompt, forward or forward and backward."""
+    def counted(self, length: int, tree: PrefixTree, learning: bool, groups: int = 1) -> Pass:
+        """FLOPs and operations of groups of one prompt, forward or forward and backward."""
         with OperationCounter() as counter:
-            self._run(self._batch(1, length), tree, learning)
+            self._run([self._batch(1, length)] * groups, tree, learning)
         return Pass(counter.flops, float(counter.launches))
 
     def kept_bytes(self, rows: int, length: int, tree: PrefixTree) -> int:
@@ -110,7 +111,7 @@ class ShallowPolicy:
             return tensor.detach()
 
         with saved_tensors_hooks(keep, lambda tensor: tensor):
-            log_policy, values = self.policy(self._batch(rows, length), tree)
+            log_policy, values = self.policy([self._batch(rows, length)], tree)
         del log_policy, values
         return sum(kept.values())
 
@@ -122,7 +123,7 @@ class ShallowPolicy:
         Returns:
             FLOPs a second of a pass and of a product; medians of three.
         """
-        batch = self._batch(rows, length)
+        batch = [self._batch(rows, length)]
         with OperationCounter() as counter:
             self._run(batch, tree, learning)
         passes, products = [], []
@@ -134,9 +135,9 @@ class ShallowPolicy:
             products.append(2 * _PRODUCT**3 / seconds)
         return float(median(passes)), float(median(products))
 
-    def _run(self, batch: PromptBatch, tree: PrefixTree, learning: bool) -> None:
+    def _run(self, prompts: Sequence[PromptBatch], tree: PrefixTree, learning: bool) -> None:
         with torch.set_grad_enabled(learning):
-            log_policy, values = self.policy(batch, tree)
+            log_policy, values = self.policy(prompts, tree)
             total = log_policy.sum() + values.sum()
         if learning:
             total.backward()

@@ -172,8 +172,8 @@ class Pretraining:
         """
         place = torch.arange(batch.said.shape[1])
         before = place[:, None] >= place
-        encoded, hide = encode(self.model, batch.prompts)
-        hidden = decode(self.model, batch.heard, place, before, encoded, hide)
+        encoded = encode(self.model, [batch.prompts])
+        hidden = decode(self.model, batch.heard, place, before, encoded)
         spoken = batch.said != PAD_ID
         return vocabulary_logits(self.model, hidden[spoken]), batch.said[spoken]
 

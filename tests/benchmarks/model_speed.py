@@ -122,7 +122,7 @@ def test_language_model(benchmark, size: str, work: str, n_actions: int, length:
         return seconds(lambda: run(scores)) / count
 
     tree_scores, plain_scores = (
-        lambda: exact(batch, tree)[0],
+        lambda: exact([batch], tree)[0],
         lambda: reference_scores(t5, one, actions),
     )
     with FlopCounterMode(display=False) as counted:
@@ -137,11 +137,12 @@ def test_language_model(benchmark, size: str, work: str, n_actions: int, length:
     }
     if (n_actions, length) == (FEWEST, 200):
         some = PromptBatch(batch.ids[:EMULATED], batch.mask[:EMULATED], length)
-        ways["prefix tree, bfloat16"] = partial(per_prompt, lambda: short(some, tree)[0], EMULATED)
+        in_short = partial(per_prompt, lambda: short([some], tree)[0], EMULATED)
+        ways["prefix tree, bfloat16"] = in_short
     if n_actions == MOST:
         few = build_prefix_tree(candidates(FEWEST), 0)
         ways["prefix tree, 6 actions"] = partial(
-            per_prompt, lambda: exact(batch, few)[0], len(batch.ids)
+            per_prompt, lambda: exact([batch], few)[0], len(batch.ids)
         )
     compare(
         benchmark,
@@ -173,7 +174,7 @@ def test_shared_beginning(benchmark, work: str) -> None:
 
     def run(read: PromptBatch) -> None:
         with torch.set_grad_enabled(work == "update"):
-            scores = policy(read, tree)[0]
+            scores = policy([read], tree)[0]
         if work == "update":
             policy.zero_grad()
             scores[:, 0].sum().backward()
