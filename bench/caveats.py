@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench import measures
+from bench.completeness import training_gap
 from bench.config import differences
 from bench.records import ENDED, MISSING, Records, Run
 from bench.setting import departures
@@ -19,6 +20,7 @@ def caveats(records: Records) -> tuple[str, ...]:
         *departures(records),
         *_seeds(records),
         *(sentence for run in records.runs for sentence in _incomplete(run)),
+        *_training_gaps(records),
         *_over_budget(records),
         *_different_options(records),
         *_different_code(records),
@@ -53,6 +55,16 @@ def _incomplete(run: Run) -> list[str]:
         f"{name} has {count} of {run.test_episodes} test episodes on {split}: missing there."
         for split, count in played.items()
         if count != run.test_episodes
+    ]
+
+
+def _training_gaps(records: Records) -> list[str]:
+    found = [(run, training_gap(run)) for run in records.runs]
+    return [
+        f"{run.agent}, seed {run.seed}: its training rows do not add up ({gap}), so neither does "
+        "what is drawn or averaged from them."
+        for run, gap in found
+        if gap is not None
     ]
 
 

@@ -268,6 +268,21 @@ def test_seeds_of_another_origin_are_named(tmp_path):
     assert found[1].startswith("drrn: its seeds come from 2 different machines")
 
 
+def test_training_rows_that_do_not_add_up_are_named(tmp_path):
+    whole = [(10 * i, 0) for i in range(1, 11)]  # one environment, ten steps an episode
+    for seed, ended in enumerate((whole, whole[:4] + whole[5:], whole[:-2], whole[:-1])):
+        path = write_run(tmp_path, "drrn", seed, training=ended, steps=105) / "config.json"
+        path.write_text(path.read_text().replace('"steps"', '"n_envs": 1, "steps"'))
+    rows = tmp_path / "drrn" / "seed-0" / "metrics.csv"
+    found = [s.partition(": ")[2] for s in caveats(read_records(tmp_path)) if "add up" in s]
+    for sentence, gap in zip(found, ("episode 4 ", *2 * ["the last episodes "]), strict=True):
+        assert sentence.startswith(f"its training rows do not add up ({gap}")
+    rows.write_text(rows.read_text().replace("1,105,", "2,105,"))
+    assert any("an update is not there" in s for s in caveats(read_records(tmp_path)))
+    rows.write_text(rows.read_text().replace("2,105,", "1,100,"))
+    assert any("the last updates are not there" in s for s in caveats(read_records(tmp_path)))
+
+
 def test_steps_beyond_the_budget_are_named(tmp_path):
     write_run(tmp_path, "drrn", 0)
     assert not any("more than others" in sentence for sentence in caveats(read_records(tmp_path)))
