@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
@@ -22,7 +22,7 @@ from turns import compare, seconds
 
 from agents.language_model.policy import LanguageModelPolicy
 from agents.language_model.prefix_tree import build_prefix_tree
-from agents.language_model.prompt_batch import PromptBatch, pad_batch
+from agents.language_model.prompt_batch import PromptBatch, length_passes, pad_batch
 from agents.miniflan.architecture import MINIFLAN_FOLDER
 from bench.memory import keep_freed_memory
 from envs import TextEnv, VectorEnv
@@ -92,6 +92,8 @@ PROMPTS = 8
 """Prompts in a pass; fewer would spend an update on the gradients of T5-small's vocabulary."""
 EMULATED = 2
 """Prompts in 16-bit numbers, which take many times as long where the processor lacks them."""
+MINIBATCH, PLAYED, PASS_TOKENS = 64, 20, 2048
+"""Prompts of different lengths, steps of random play before them, the laptop profile's budget."""
 FEWEST, MOST = 6, 24
 GRID = [(FEWEST, 100), (FEWEST, 200), (FEWEST, 400), (12, 200), (MOST, 200)]
 """Actions and tokens in a prompt; 16-bit numbers in the second cell only."""
@@ -155,6 +157,38 @@ def test_language_model(benchmark, size: str, work: str, n_actions: int, length:
         flop=counted.get_total_flops() / len(batch.ids),
         product_flop=2 * PRODUCT**3,
     )
+
+
+@pytest.mark.parametrize("work", ["score", "update"])
+def test_groups(benchmark, work: str) -> None:
+    """A minibatch of MiniFlan's, whose groups go through together or in a pass each."""
+    rng, envs = np.random.default_rng(0), VectorEnv(TextEnv, MINIBATCH, seed=0)
+    for _ in range(PLAYED):
+        seen = envs.step(rng.integers(0, 6, MINIBATCH)).observations
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(MINIFLAN_FOLDER)
+    tokens = tokenizer([o.prompt() for o in seen], add_special_tokens=False)["input_ids"]
+    rows = [np.array(ids) for ids in tokens]
+    read = [
+        [pad_batch([rows[i] for i in group], 0, CPU) for group in groups]
+        for groups in length_passes([len(row) for row in rows], PASS_TOKENS, CPU)
+    ]
+    each = [[group] for groups in read for group in groups]
+    policy = LanguageModelPolicy(model("MiniFlan"), n_actions=6, value_hidden=64)
+    tree = build_prefix_tree(candidates(6), 0)
+
+    def run(passes: Sequence[Sequence[PromptBatch]]) -> None:
+        for one in passes:
+            with torch.set_grad_enabled(work == "update"):
+                scores = policy(one, tree)[0]
+            if work == "update":
+                scores[:, 0].sum().backward()
+        policy.zero_grad()
+
+    ways = {
+        "together": lambda: seconds(lambda: run(read)),
+        "a pass each": lambda: seconds(lambda: run(each)),
+    }
+    compare(benchmark, ways, cell="groups", work=work, prompts=MINIBATCH, groups=len(each))
 
 
 @pytest.mark.parametrize("work", ["score", "update"])

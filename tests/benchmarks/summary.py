@@ -131,12 +131,16 @@ def round_table(cells: list[Row]) -> list[str]:
 
 
 def other_table(cells: list[Row]) -> list[str]:
-    """Start-up, and what reading a shared beginning once is worth."""
+    """Start-up, and what reading groups at once and a shared beginning once is worth."""
     rows = []
     for cell in cells:
         if cell["cell"] == "start-up":
             (way,) = cell["ways"].values()
             rows.append([f"`{cell['command']}`, processor time", f"{way['seconds']:.2f} s"])
+        elif cell["cell"] == "groups":
+            ratio = cell["ways"]["a pass each"]["ratio"]
+            what = f"MiniFlan, {cell['work']}, {cell['prompts']} prompts in {cell['groups']} groups"
+            rows.append([f"{what}: gain over a pass for each", f"{ratio:.2f} ×"])
         elif cell["cell"] == "shared beginning":
             ratio = cell["ways"]["read in every prompt"]["ratio"]
             what = (
@@ -196,7 +200,9 @@ def section(kept: Measured) -> str:
         flatness(scored),
         environment_table(of_kind(kept, "environment")),
         round_table(of_kind(kept, "round")),
-        other_table(of_kind(kept, "shared beginning") + of_kind(kept, "start-up")),
+        other_table(
+            [c for kind in ("groups", "shared beginning", "start-up") for c in of_kind(kept, kind)]
+        ),
         [f"![Cost of scoring]({where}/cost.png)"],
     ]
     return "\n\n".join("\n".join(lines) for lines in parts)
@@ -216,7 +222,7 @@ def joined(older: Measured, newer: Measured) -> Measured:
     """What was measured, with the older cells of the same kind of machine it leaves out."""
 
     def same(one: Row, other: Row) -> bool:
-        names = (one.keys() | other.keys()) - {"date", "ways", "flop", "shared"}
+        names = (one.keys() | other.keys()) - {"date", "ways", "flop", "shared", "groups"}
         return all(one.get(name) == other.get(name) for name in names)
 
     if any(older.get(name) != newer[name] for name in ("machine", "threads")):
