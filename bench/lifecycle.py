@@ -15,10 +15,11 @@ from rich.console import Console
 from agents.base import Agent, AgentContext, AgentError, speaking_for
 from agents.registry import find, is_file
 from bench.config import ConfigError, RunConfig, config_hash, validated
+from bench.first_manifest import split_records
 from bench.memory import keep_freed_memory, resume_collection
 from bench.parsing import name_problem
 from bench.processes import ALONE, Processes, joined
-from bench.run import RunDirectory, RunError, split_records
+from bench.run import RunDirectory, RunError
 from bench.run_log import logging_to
 from bench.sitting import FRESH, Sitting
 from bench.sitting import RunFailed as RunFailed

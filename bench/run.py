@@ -18,24 +18,21 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import filelock
 
 import agents
-from bench import atomic, provenance
+from bench import atomic
 from bench.checkpoint import CheckpointStore
-from bench.config import ConfigError, RunConfig, config_hash, differences
-from bench.manifest import MANIFEST_FORMAT, State, read_manifest
+from bench.config import ConfigError, RunConfig, differences
+from bench.first_manifest import first_manifest, now, split_records
+from bench.manifest import State, read_manifest
 from bench.parsing import RecordError, read_json
 from bench.row_file import EVALUATION_COLUMNS, Cell, RowFile, format_rows
-from bench.weights import weight_files_hash
-from envs import LEVELS, SPLITS, evaluation_seeds
 
 
 class RunError(ValueError):
@@ -131,15 +128,15 @@ class RunDirectory:
         changed = next(differences(old, config.to_json()), None)
         if changed is None and model is not None:
             # The precision may be the machine's choice; what began in one goes on in it.
-            then, now = (
+            then, told = (
                 {key: value for key, value in each.items() if key != "precision"}
                 for each in (manifest["model"], model)
             )
-            changed = next(differences(then, now, "model."), None)
+            changed = next(differences(then, told, "model."), None)
         if changed is None:
-            now = split_records(config.evaluation.splits)
-            then = {name: manifest["splits"].get(name, {}) for name in now}
-            changed = next(differences(then, now, "splits."), None)
+            asked = split_records(config.evaluation.splits)
+            then = {name: manifest["splits"].get(name, {}) for name in asked}
+            changed = next(differences(then, asked, "splits."), None)
         before = manifest.get("processes", 1)
         if changed is None and processes not in (None, before):
             changed = (
@@ -209,35 +206,7 @@ class RunDirectory:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_config(config)
-        manifest = {
-            "format": MANIFEST_FORMAT,
-            "profile": config.profile,
-            "agent": config.agent,
-            "label": identity["label"],
-            "seed": config.seed,
-            "state": "running",
-            "error": None,
-            "config_hash": config_hash(config),
-            "git": provenance.git_state(),
-            "versions": provenance.versions(),
-            "machine": provenance.machine(config.threads),
-            "processes": processes,
-            "model": dict(identity.get("model", {})),
-            "weight_files_sha256": weight_files_hash(config),
-            "code_sha256": [],
-            "learns": learns,
-            "steps": 0,
-            "seeds": {
-                "run": config.seed,
-                "test_first": evaluation_seeds(1)[0],
-                "test_count": config.evaluation.episodes,
-            },
-            "splits": split_records(config.evaluation.splits),
-            "command": ["glam", *sys.argv[1:]],
-            "started": _now(),
-            "finished": None,
-            "wall_seconds": {"train": 0.0, "evaluate": 0.0},
-        }
+        manifest = first_manifest(config, identity, learns=learns, processes=processes)
         atomic.write_json(self.path / "manifest.json", manifest)
 
     def note_code(self, agent_class: type) -> None:
@@ -266,7 +235,7 @@ class RunDirectory:
             **fields: Other fields of the manifest to replace.
         """
         manifest = self.manifest() or {}
-        ended = _now() if state in ("complete", "failed") else None
+        ended = now() if state in ("complete", "failed") else None
         manifest.update(state=state, error=None, finished=ended)
         manifest.update(fields)
         atomic.write_json(self.path / "manifest.json", manifest)
@@ -308,20 +277,3 @@ class RunDirectory:
         """Whether a split's test episodes are there, as many as asked for."""
         path = self.evaluation(split)
         return path.exists() and path.read_bytes().count(b"\n") == episodes + 1
-
-
-def split_records(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What decides the test episodes of each split: its version, its level and the level's."""
-    splits = [SPLITS[name] for name in names]
-    return {
-        split.name: {
-            "version": split.version,
-            "level": split.level,
-            "level_version": LEVELS[split.level].version,
-        }
-        for split in splits
-    }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
