@@ -193,12 +193,12 @@ class LanguageModelCost:
     def _flops(self, tree: PrefixTree, learning: bool) -> Callable[[int], float]:
         """FLOPs of a prompt by its padded length."""
 
-        def total(length: int) -> float:
-            return self._counted(learning, lambda size, backward: counted(size, length, backward))
-
         @cache
         def counted(size: Size, length: int, backward: bool) -> float:
             return self._shallow(size).counted(length, tree, backward).flops
+
+        def total(length: int) -> float:
+            return self._counted(learning, lambda size, backward: counted(size, length, backward))
 
         return _curve([total(length) for length in _LENGTHS])
 
