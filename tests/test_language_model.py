@@ -111,6 +111,14 @@ def test_scores_do_not_depend_on_the_batch() -> None:
     torch.testing.assert_close(together, parts, atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_prompts_of_all_lengths_go_through_together() -> None:
+    trained, groups = agent(), []
+    trained.policy.register_forward_hook(lambda _, given, __: groups.append(len(given[0])))
+    trained.evaluate(observations())
+    assert len(groups) == 1 < groups[0]
+
+
 def test_prefix_tree_shares_beginnings_and_leaves_last_tokens_out() -> None:
     tree = build_prefix_tree([[5, 6], [5, 7, 8], [9], [5, 7]], start_token=0)
     assert tree.tokens.tolist() == [0, 5, 7]
