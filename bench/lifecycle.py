@@ -19,10 +19,9 @@ from bench.first_manifest import split_records
 from bench.memory import keep_freed_memory, resume_collection
 from bench.parsing import name_problem
 from bench.processes import ALONE, Processes, joined
-from bench.run import RunDirectory, RunError
+from bench.run import RunDirectory, RunError, RunFailed
 from bench.run_log import logging_to
 from bench.sitting import FRESH, Sitting
-from bench.sitting import RunFailed as RunFailed
 from bench.sitting import record_failure as record_failure
 from envs import SPLITS
 

@@ -79,9 +79,8 @@ def _code_of(error: Exception) -> int | None:
     from bench.checkpoint import CheckpointError
     from bench.config import ConfigError
     from bench.interruption import Interrupted
-    from bench.lifecycle import RunFailed
     from bench.parsing import RecordError
-    from bench.run import RunError
+    from bench.run import RunError, RunFailed
 
     if isinstance(error, Interrupted):
         return error.exit_code

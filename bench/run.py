@@ -39,6 +39,10 @@ class RunError(ValueError):
     """A run directory that cannot be used as asked; the message is one line and says what to do."""
 
 
+class RunFailed(Exception):
+    """A run that began and could not be finished; the message is one line."""
+
+
 class RunDirectory:
     """One run on the disk."""
 

@@ -25,7 +25,7 @@ from bench.processes import ALONE, Processes, first_ending, in_plain_words
 from bench.progress import WINDOW, RunProgress
 from bench.replays import replay_header, replay_rows
 from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS
-from bench.run import RunDirectory, RunError
+from bench.run import RunDirectory, RunError, RunFailed
 from bench.train import load_agent, train
 from envs import SPLITS, evaluation_seeds
 
@@ -33,10 +33,6 @@ log = logging.getLogger("glam")
 
 FRESH = "--force-new moves it aside and starts afresh"
 _EXPECTED = (AgentError, CheckpointError, ConfigError, OSError, RecordError, RunError)
-
-
-class RunFailed(Exception):
-    """A run that began and could not be finished; the message is one line."""
 
 
 def record_failure(run: RunDirectory, problem: str) -> None:

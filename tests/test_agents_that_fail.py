@@ -13,9 +13,9 @@ from test_agents import build, environments
 from agents import AgentError, sample_actions
 from bench.caveats import caveats
 from bench.cli import cli
-from bench.lifecycle import RunFailed, evaluate_run
+from bench.lifecycle import evaluate_run
 from bench.records import read_records
-from bench.run import RunDirectory
+from bench.run import RunDirectory, RunFailed
 from envs import TextEnv, evaluation_seeds
 
 PLUGIN = """

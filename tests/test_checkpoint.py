@@ -9,8 +9,7 @@ from run_files import TABULAR, result_bytes, run_in_process, small_config
 
 from bench.checkpoint import CheckpointError, CheckpointStore
 from bench.config import TrainConfig
-from bench.lifecycle import RunFailed
-from bench.run import RunDirectory
+from bench.run import RunDirectory, RunFailed
 
 
 def save_number(number):

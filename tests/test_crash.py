@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from run_files import quiet, result_bytes, run_in_process, small_config
 
-from bench.lifecycle import RunFailed, perform
-from bench.run import RunDirectory
+from bench.lifecycle import perform
+from bench.run import RunDirectory, RunFailed
 
 WRITES = os.O_WRONLY | os.O_RDWR
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")

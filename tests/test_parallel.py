@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from agents.language_model.parallel import Share
 from bench.config import RunConfig
 from bench.interruption import Interrupted
-from bench.lifecycle import RunFailed, perform
+from bench.lifecycle import perform
 from bench.profile import load_profile
-from bench.run import RunDirectory, RunError
+from bench.run import RunDirectory, RunError, RunFailed
 from envs import VectorEnv
 
 # Uneven on purpose: three rows to score, minibatches of 7, 7 and 1, three test episodes.

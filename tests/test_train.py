@@ -19,9 +19,9 @@ from run_files import (
 
 from bench.evaluate import evaluate
 from bench.interruption import Interrupted
-from bench.lifecycle import RunFailed, build_agent
+from bench.lifecycle import build_agent
 from bench.progress import RunProgress
-from bench.run import RunDirectory
+from bench.run import RunDirectory, RunFailed
 from bench.train import train
 
 
