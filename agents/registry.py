@@ -219,7 +219,7 @@ def load_cost(entry: AgentEntry, options: Any, n_actions: int) -> Any | None:
     Raises:
         AgentError: If the language model's dimensions are not known here.
     """
-    if not entry.target.startswith("agents.language_model.agent:"):
+    if not entry.target.startswith("agents.language_model."):
         return None
     module = importlib.import_module("agents.language_model.cost")
     return module.LanguageModelCost(options, n_actions, learns=entry.load().learns)

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from agents import AgentError, find
-from agents.registry import load_cost
+from agents.registry import BUILT_IN, load_cost
 from bench.cli import cli
 from bench.cost import EFFICIENCY, LAUNCH_SECONDS, Gpu, gpus, updates_of
 from bench.plan_text import BEGIN, END, write_plan
@@ -49,6 +49,17 @@ def test_flops_parameters_and_memory_of_flan_t5_small_are_those_counted_by_hand(
     assert little.activations < plain.activations / 2
     adapted = cost.with_options(lora_rank=4).memory([[100] * 64], PHRASES, "cuda")
     assert adapted.optimizer < plain.optimizer / 50
+
+
+def test_language_models_are_planned_without_their_weights_and_no_one_else() -> None:
+    costs = {
+        name: load_cost(entry, entry.load().Config(**entry.preset), 6)
+        for name, entry in BUILT_IN.items()
+        if "smollm2" not in name  # its dimensions are in a package that need not be here
+    }
+    assert {name for name, cost in costs.items() if cost} == {n for n in costs if "flan" in n}
+    assert costs["gflan-t5"].learns
+    assert not costs["flan-t5"].learns
 
 
 def test_unknown_dimensions_are_one_line_that_says_what_to_do() -> None:
