@@ -59,12 +59,11 @@ def _incomplete(run: Run) -> list[str]:
 
 
 def _training_gaps(records: Records) -> list[str]:
-    found = [(run, training_gap(run)) for run in records.runs]
     return [
         f"{run.agent}, seed {run.seed}: its training rows do not add up ({gap}), so neither does "
         "what is drawn or averaged from them."
-        for run, gap in found
-        if gap is not None
+        for run in records.runs
+        if (gap := training_gap(run)) is not None
     ]
 
 

@@ -19,11 +19,13 @@ def training_gap(run: Run) -> str | None:
         A clause; None if all rows are there, or if training has not ended.
     """
     n_envs = run.config.get("train", {}).get("n_envs")
-    if run.state not in ENDED or not run.learns or type(n_envs) is not int or n_envs < 1:
+    if run.state not in ENDED or not run.learns or type(n_envs) is not int:
         return None
+    if not 1 <= n_envs <= run.steps:
+        return f"{n_envs} environments cannot have taken {run.steps} steps"
     rows, updates = run.episodes, run.metrics
     own_steps = rows.groupby("env")["length"].cumsum()
-    off = rows[(rows["steps"] != (own_steps - 1) * n_envs + rows["env"] + 1)]
+    off = rows[rows["steps"] != (own_steps - 1) * n_envs + rows["env"] + 1]
     if len(off):
         return f"episode {off['episode'].iloc[0]} does not follow from those before it"
     ended = rows.groupby("env")["length"].sum().reindex(range(n_envs), fill_value=0)
@@ -36,6 +38,6 @@ def training_gap(run: Run) -> str | None:
         return "the last episodes are not there"
     if list(updates["update"]) != list(range(1, len(updates) + 1)):
         return "an update is not there"
-    if updates["steps"].iloc[-1] != run.steps:
+    if updates["steps"].tail(1).tolist() != [run.steps]:
         return "the last updates are not there"
     return None

@@ -17,7 +17,7 @@ from bench.completeness import training_gap
 from bench.config import config_hash
 from bench.paper import read_paper
 from bench.profile import load_profile
-from bench.records import read_records
+from bench.records import ENDED, read_records
 from bench.table_format import to_csv, to_markdown
 from bench.tune import load_search, tabulate
 
@@ -55,8 +55,14 @@ def test_every_committed_run_is_complete_and_what_its_profile_says_today(directo
 )
 def test_no_committed_run_lacks_a_training_episode_or_an_update(directory: Path) -> None:
     for run in read_records(directory).runs:
-        assert run.config["train"]["n_envs"] >= 1
+        n_envs, rows = run.config["train"]["n_envs"], run.episodes
+        assert run.state in ENDED
         assert training_gap(run) is None
+        assert run.learns or rows.empty
+        if run.learns:  # tighter than the rule, which must hold of unlucky runs too
+            ended = rows.groupby("env")["length"].sum().reindex(range(n_envs), fill_value=0)
+            unfinished = run.steps / n_envs - ended
+            assert unfinished.between(0, rows["length"].max(), inclusive="left").all()
 
 
 def test_the_table_of_the_search_is_that_of_its_committed_runs(tmp_path: Path) -> None:

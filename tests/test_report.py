@@ -279,8 +279,14 @@ def test_training_rows_that_do_not_add_up_are_named(tmp_path):
         assert sentence.startswith(f"its training rows do not add up ({gap}")
     rows.write_text(rows.read_text().replace("1,105,", "2,105,"))
     assert any("an update is not there" in s for s in caveats(read_records(tmp_path)))
-    rows.write_text(rows.read_text().replace("2,105,", "1,100,"))
-    assert any("the last updates are not there" in s for s in caveats(read_records(tmp_path)))
+    for left in (rows.read_text().replace("2,105,", "1,100,"), "update,steps,loss\n"):
+        rows.write_text(left)
+        assert any("the last updates are not there" in s for s in caveats(read_records(tmp_path)))
+    config = tmp_path / "drrn" / "seed-0" / "config.json"
+    for count in (0, 10**30):
+        config.write_text(config.read_text().replace('"n_envs": 1,', f'"n_envs": {count},'))
+        assert any(f"{count} environments cannot" in s for s in caveats(read_records(tmp_path)))
+        config.write_text(config.read_text().replace(f'"n_envs": {count},', '"n_envs": 1,'))
 
 
 def test_steps_beyond_the_budget_are_named(tmp_path):
