@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
 from agents.replay import Replay, TransitionBatch
 from agents.schedule import Decay, decayed
-from agents.text_encoder import TOKEN_DTYPE, TextEncoder, TokenBatch, pack, zeros_for_denormals
+from agents.text_encoder import TextEncoder, zeros_for_denormals
+from agents.token_tree import TOKEN_DTYPE, TokenTree, pack
 from agents.tokenizer import train_tokenizer
 from agents.training_state import load_optimizer, save_optimizer
 from envs.observation import Observation
@@ -91,7 +92,7 @@ class QNetwork(nn.Module):
         self.hidden = nn.Linear(2 * hidden_size, hidden_size)
         self.scorer = nn.Linear(hidden_size, 1)
 
-    def forward(self, states: TokenBatch, actions: TokenBatch) -> Tensor:
+    def forward(self, states: TokenTree, actions: TokenTree) -> Tensor:
         """Values every action in every state.
 
         Args:
@@ -101,12 +102,13 @@ class QNetwork(nn.Module):
         Returns:
             (batch, n_actions) values.
         """
-        state = self.state_encoder(states, self.embedding.weight)[:, None]
-        action = self.action_encoder(actions, self.embedding.weight)[None]
-        pairs = torch.cat(
-            [state.expand(-1, action.shape[1], -1), action.expand(state.shape[0], -1, -1)], 2
-        )
-        values: Tensor = self.scorer(F.relu(self.hidden(pairs))).squeeze(2)
+        state = self.state_encoder(states, self.embedding.weight)
+        action = self.action_encoder(actions, self.embedding.weight)
+        # The hidden layer of all pairs (s, a), its product with each s and each a taken once.
+        to_state, to_action = self.hidden.weight.chunk(2, 1)
+        of_state = F.linear(state, to_state, self.hidden.bias)
+        pairs = of_state[:, None] + F.linear(action, to_action)
+        values: Tensor = self.scorer(F.relu(pairs)).squeeze(2)
         return values
 
 
@@ -130,6 +132,9 @@ class DRRNAgent(Agent):
             raise AgentError(f"drrn: vocab_size must be below 65536, got {config.vocab_size}")
         self._encode_piece = lru_cache(2**17)(
             lambda piece: np.array(tokenizer.encode(piece).ids, TOKEN_DTYPE).tobytes()
+        )
+        self._pack_phrases = lru_cache(16)(
+            lambda phrases: pack(list(map(self._encode_piece, phrases)), context.device)
         )
         self._comma = np.array([tokenizer.token_to_id(",")], TOKEN_DTYPE).tobytes()
         with torch.random.fork_rng(devices=[]):
@@ -207,27 +212,17 @@ class DRRNAgent(Agent):
         # Prompts are lists of the same few phrases, so each is tokenised once.
         return self._comma.join(map(self._encode_piece, observation.prompt().split(", ")))
 
-    def targets(
-        self,
-        batch: TransitionBatch,
-        phrases: Sequence[str],
-        known: Mapping[bytes, Tensor] | None = None,
-    ) -> Tensor:
+    def targets(self, batch: TransitionBatch, next_values: Tensor) -> Tensor:
         """What Q(s, a) is pulled towards: r + γ max_a' Q(s', a'), r alone at an end.
 
         Args:
             batch: Transitions.
-            phrases: The actions to choose from in every next state.
-            known: (n_actions,) values, without gradient, of texts that need not be read again.
+            next_values: (batch, n_actions) Q(s', ·).
 
         Returns:
             (batch,) targets, without gradient.
         """
-        values = dict(known or {})
-        new = [text for text in dict.fromkeys(batch.next_states) if text not in values]
-        if new:
-            values.update(zip(new, self._values(new, phrases), strict=True))
-        best = torch.stack([values[text] for text in batch.next_states]).max(1).values
+        best = next_values.detach().max(1).values
         rewards = torch.from_numpy(batch.rewards).to(best.device)
         going_on = torch.from_numpy(~batch.terminal).to(best.device)
         return rewards + self.config.gamma * best * going_on
@@ -268,10 +263,12 @@ class DRRNAgent(Agent):
     def _values(self, texts: Sequence[bytes], phrases: Sequence[str]) -> Tensor:
         return self._forward(texts, phrases)
 
-    def _forward(self, texts: Sequence[bytes], phrases: Sequence[str]) -> Tensor:
-        device = self.context.device
-        actions = [self._encode_piece(phrase) for phrase in phrases]
-        values: Tensor = self.network(pack(texts, device), pack(actions, device))
+    def _forward(
+        self, texts: Sequence[bytes], phrases: Sequence[str], n_learned: int | None = None
+    ) -> Tensor:
+        """(texts, phrases) values; gradients go through the first ``n_learned`` texts alone."""
+        states = pack(texts, self.context.device, n_learned)
+        values: Tensor = self.network(states, self._pack_phrases(tuple(phrases)))
         return values
 
     def _remember(
@@ -290,11 +287,12 @@ class DRRNAgent(Agent):
         """One gradient step on the Huber loss; returns the loss and the gradient's norm."""
         batch = self.replay.sample(self.config.batch_size, self.rng)
         # Half of the next states are states of the batch: nothing moved, and the view is the same.
-        rows = {text: row for row, text in enumerate(dict.fromkeys(batch.states))}
-        values = self._forward(list(rows), phrases)
+        both = dict.fromkeys((*batch.states, *batch.next_states))
+        rows = {text: row for row, text in enumerate(both)}
+        values = self._forward(list(both), phrases, n_learned=len(set(batch.states)))
         taken = values[[rows[text] for text in batch.states], batch.actions]
-        known = dict(zip(rows, values.detach(), strict=True))
-        loss = F.smooth_l1_loss(taken, self.targets(batch, phrases, known))
+        next_values = values[[rows[text] for text in batch.next_states]]
+        loss = F.smooth_l1_loss(taken, self.targets(batch, next_values))
         self.optimizer.zero_grad()
         with zeros_for_denormals():
             loss.backward()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from agents.text_encoder import TOKEN_DTYPE
+from agents.token_tree import TOKEN_DTYPE
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,20 @@ network sees the last views stacked, the same short history as the text agents.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.symbolic_env import N_CODES, N_WORDS, PAD_WORD
+from agents.text_encoder import TextEncoder
+from agents.token_tree import TOKEN_DTYPE, pack
 
 Pooling = Literal["end", "early", "none"]
 
@@ -97,7 +101,7 @@ class FiLMExtractor(BaseFeaturesExtractor):
         assert views is not None
         self.view_embedding = BagOfCodes(views[-1] // 3, channels)
         self.word_embedding = nn.Embedding(N_WORDS, mission_size, padding_idx=PAD_WORD)
-        self.mission_encoder = nn.GRU(mission_size, mission_size, batch_first=True)
+        self.mission_encoder = TextEncoder(mission_size, mission_size)
         self.pooling = pooling
         padding = 0 if pooling == "none" else 1
         halve = nn.MaxPool2d(2) if pooling == "early" else nn.Identity()
@@ -120,24 +124,33 @@ class FiLMExtractor(BaseFeaturesExtractor):
         Returns:
             (batch, features_dim) features.
         """
-        views, words = observations["views"].long(), observations["mission"].long()
+        views, words = observations["views"], observations["mission"]
+        # Codes and word ids are small; as bytes they are compared by Python's own dictionary.
+        codes = torch.cat([views.flatten(1), words], 1).to(torch.uint8).cpu().numpy()
         # Walls ahead, turns to and fro: with one view, four of ten in a minibatch come back.
-        rows, which = torch.unique(
-            torch.cat([views.flatten(1), words], 1), dim=0, return_inverse=True
-        )
-        seen, said = rows.split([views[0].numel(), words.shape[1]], 1)
+        distinct, which = _distinct([row.tobytes() for row in codes])
+        rows = np.array([np.frombuffer(row, np.uint8) for row in distinct])
+        seen, said = np.split(rows, [views[0].numel()], axis=1)
         mission = self._encode_mission(said)
-        x = self.convolutions(self.view_embedding(seen.unflatten(1, views.shape[1:])))
+        cells = torch.from_numpy(seen).to(mission.device).long().unflatten(1, views.shape[1:])
+        x = self.convolutions(self.view_embedding(cells))
         for block in self.blocks:
             x = block(x, mission)
         features: Tensor = x.flatten(1) if self.pooling == "none" else x.amax((2, 3))
         # With several threads, indexing adds the gradients of what is repeated in no fixed order.
-        return F.embedding(which, features)
+        return F.embedding(which.to(mission.device), features)
 
-    def _encode_mission(self, words: Tensor) -> Tensor:
+    def _encode_mission(self, words: NDArray[np.uint8]) -> Tensor:
         """State of the GRU after the last word; each distinct mission is read once."""
-        missions, which = torch.unique(words, dim=0, return_inverse=True)
-        lengths = (missions != PAD_WORD).sum(1).clamp(min=1)
-        states, _ = self.mission_encoder(self.word_embedding(missions[:, : int(lengths.max())]))
-        last: Tensor = states[torch.arange(len(missions), device=words.device), lengths - 1]
-        return F.embedding(which, last)
+        texts = [row[row != PAD_WORD].astype(TOKEN_DTYPE).tobytes() for row in words]
+        missions, which = _distinct(texts)
+        embeddings = self.word_embedding.weight
+        states: Tensor = self.mission_encoder(pack(missions, embeddings.device), embeddings)
+        return F.embedding(which.to(states.device), states)
+
+
+def _distinct(rows: Sequence[bytes]) -> tuple[list[bytes], Tensor]:
+    """What occurs, each once, and (len(rows),) int64: which of it stands in each place."""
+    places: dict[bytes, int] = {}
+    which = [places.setdefault(row, len(places)) for row in rows]
+    return list(places), torch.tensor(which)

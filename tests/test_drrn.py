@@ -13,7 +13,8 @@ from torch import nn
 from agents.base import AgentContext, AgentError
 from agents.drrn import DRRNAgent, DRRNConfig, QNetwork
 from agents.replay import TransitionBatch
-from agents.text_encoder import TOKEN_DTYPE, TextEncoder, pack, zeros_for_denormals
+from agents.text_encoder import TextEncoder, zeros_for_denormals
+from agents.token_tree import TOKEN_DTYPE, pack
 from agents.tokenizer import train_tokenizer
 from envs import TextEnv, VectorEnv
 from envs.lexicon import ACTIONS
@@ -70,7 +71,8 @@ def test_targets_equal_a_hand_computation() -> None:
     )
     best = [max(q_value(agent.network, t, p) for p in phrases) for t in batch.next_states]
     expected = [0.9 * best[0], 18.2, 0.5 + 0.9 * best[2]]
-    targets = agent.targets(batch, ACTIONS)
+    next_values = agent._forward(batch.next_states, ACTIONS)
+    targets = agent.targets(batch, next_values)
     assert not targets.requires_grad
     assert targets.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
@@ -110,10 +112,10 @@ def test_texts_that_come_twice_are_read_once_and_count_twice() -> None:
     )
     huber = np.where(abs(errors) < 1, errors**2 / 2, abs(errors) - 0.5)
     read: list[int] = []
-    agent.network.register_forward_pre_hook(lambda _, given: read.append(len(given[0].ranks)))
+    agent.network.register_forward_pre_hook(lambda _, given: read.append(len(given[0].nodes.ends)))
     loss, _ = agent._learn(ACTIONS)
     assert loss == pytest.approx(huber.mean(), rel=1e-4)
-    assert read == [2, 1]
+    assert read == [3]
 
 
 @pytest.mark.parametrize("bootstrap", [False, True])

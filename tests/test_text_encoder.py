@@ -1,11 +1,12 @@
-"""The packed GRU against PyTorch's own, text by text."""
+"""The GRU over a prefix tree against PyTorch's own, text by text."""
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from agents.text_encoder import TOKEN_DTYPE, TextEncoder, pack
+from agents.text_encoder import TextEncoder
+from agents.token_tree import TOKEN_DTYPE, pack
 
 BATCHES = {
     "one text": ((4,), 0),
@@ -57,10 +58,46 @@ def test_states_and_gradients_equal_pytorch_s_gru(lengths: tuple[int, ...], pref
         torch.testing.assert_close(ours, theirs)
 
 
-def test_a_batch_holds_every_token_once_and_the_prefix_once_for_all() -> None:
-    batch = pack(texts((5, 3, 9, 3), 7))
-    prefix = np.random.default_rng(0).integers(0, 50, 7).tolist()
-    assert batch.vocabulary[batch.prefix].tolist() == prefix
-    assert batch.ids.numel() == sum(batch.counts) == 5 + 3 + 9 + 3
-    assert batch.counts == (1, 1, 1, 1, 2, 2, 4, 4, 4)
-    assert batch.ranks.tolist() == [1, 2, 0, 3]
+def test_texts_without_any_token_are_zeros_and_teach_nothing() -> None:
+    encoder = TextEncoder(6, 8)
+    embeddings = torch.randn(50, 6, requires_grad=True)
+    states = encoder(pack([b"", b""]), embeddings)
+    assert torch.equal(states, torch.zeros(2, 8))
+    for gradient in torch.autograd.grad(states.sum(), [embeddings, *encoder.parameters()]):
+        assert not gradient.any()
+
+
+def test_gradients_go_through_the_first_texts_alone() -> None:
+    torch.manual_seed(0)
+    encoder = TextEncoder(6, 8).double()
+    embeddings = torch.randn(50, 6, dtype=torch.float64, requires_grad=True)
+    parameters = [embeddings, *encoder.parameters()]
+    batch = texts((5, 3, 9, 3), 7)
+    weights = torch.randn(4, 8, dtype=torch.float64)
+    states = encoder(pack(batch, n_learned=2), embeddings)
+    torch.testing.assert_close(states, encoder(pack(batch), embeddings))
+    ours = torch.autograd.grad((states * weights).sum(), parameters)
+    alone = encoder(pack(batch[:2]), embeddings)
+    theirs = torch.autograd.grad((alone * weights[:2]).sum(), parameters)
+    for own, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(own, their)
+
+
+def test_gradients_are_the_same_bytes_on_two_threads() -> None:
+    torch.manual_seed(0)
+    encoder = TextEncoder(128, 128)
+    embeddings = torch.randn(50, 128, requires_grad=True)
+    rng = np.random.default_rng(0)
+    tree = pack([rng.integers(0, 4, 90).astype(TOKEN_DTYPE).tobytes() for _ in range(64)])
+    slopes = torch.randn(64, 128)
+    found = set()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for _ in range(10):
+            loss = (encoder(tree, embeddings) * slopes).sum()
+            grads = torch.autograd.grad(loss, [embeddings, *encoder.parameters()])
+            found.add(b"".join(grad.numpy().tobytes() for grad in grads))
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found) == 1
