@@ -20,7 +20,7 @@ from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actio
 from agents.replay import Replay, TransitionBatch
 from agents.schedule import Decay, decayed
 from agents.text_encoder import TextEncoder, zeros_for_denormals
-from agents.token_tree import TOKEN_DTYPE, TokenTree, pack
+from agents.token_tree import TOKEN_DTYPE, TokenTree, build_token_tree
 from agents.tokenizer import train_tokenizer
 from agents.training_state import load_optimizer, save_optimizer
 from envs.observation import Observation
@@ -133,8 +133,8 @@ class DRRNAgent(Agent):
         self._encode_piece = lru_cache(2**17)(
             lambda piece: np.array(tokenizer.encode(piece).ids, TOKEN_DTYPE).tobytes()
         )
-        self._pack_phrases = lru_cache(16)(
-            lambda phrases: pack(list(map(self._encode_piece, phrases)), context.device)
+        self._action_tree = lru_cache(16)(
+            lambda phrases: build_token_tree([*map(self._encode_piece, phrases)], context.device)
         )
         self._comma = np.array([tokenizer.token_to_id(",")], TOKEN_DTYPE).tobytes()
         with torch.random.fork_rng(devices=[]):
@@ -266,9 +266,9 @@ class DRRNAgent(Agent):
     def _forward(
         self, texts: Sequence[bytes], phrases: Sequence[str], n_learned: int | None = None
     ) -> Tensor:
-        """(texts, phrases) values; gradients go through the first ``n_learned`` texts alone."""
-        states = pack(texts, self.context.device, n_learned)
-        values: Tensor = self.network(states, self._pack_phrases(tuple(phrases)))
+        """(texts, phrases) values; the state encoder learns from the first ``n_learned`` alone."""
+        states = build_token_tree(texts, self.context.device, n_learned)
+        values: Tensor = self.network(states, self._action_tree(tuple(phrases)))
         return values
 
     def _remember(
@@ -286,13 +286,12 @@ class DRRNAgent(Agent):
     def _learn(self, phrases: Sequence[str]) -> tuple[Tensor, Tensor]:
         """One gradient step on the Huber loss; returns the loss and the gradient's norm."""
         batch = self.replay.sample(self.config.batch_size, self.rng)
-        # Half of the next states are states of the batch: nothing moved, and the view is the same.
-        both = dict.fromkeys((*batch.states, *batch.next_states))
-        rows = {text: row for row, text in enumerate(both)}
-        values = self._forward(list(both), phrases, n_learned=len(set(batch.states)))
-        taken = values[[rows[text] for text in batch.states], batch.actions]
-        next_values = values[[rows[text] for text in batch.next_states]]
-        loss = F.smooth_l1_loss(taken, self.targets(batch, next_values))
+        size = len(batch.states)
+        # Half of the next states are states of the batch too: nothing moved, and the view is the
+        # same. Read together they are read once.
+        values = self._forward([*batch.states, *batch.next_states], phrases, n_learned=size)
+        taken = values[range(size), batch.actions]
+        loss = F.smooth_l1_loss(taken, self.targets(batch, values[size:]))
         self.optimizer.zero_grad()
         with zeros_for_denormals():
             loss.backward()

@@ -28,6 +28,7 @@ _WORDS = (
 PAD_WORD, UNKNOWN_WORD = 0, 1
 N_WORDS = len(_WORDS) + 2
 """Size of the mission vocabulary: BabyAI's words, padding and one id for every other word."""
+assert max(N_WORDS, *N_CODES) <= 256, "the network compares views and missions as bytes"
 MAX_WORDS = 32
 """Mission words that the agent reads; BabyAI-Text's missions have at most 12."""
 

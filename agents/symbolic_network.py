@@ -7,7 +7,7 @@ network sees the last views stacked, the same short history as the text agents.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from agents.symbolic_env import N_CODES, N_WORDS, PAD_WORD
 from agents.text_encoder import TextEncoder
-from agents.token_tree import TOKEN_DTYPE, pack
+from agents.token_tree import TOKEN_DTYPE, build_token_tree
 
 Pooling = Literal["end", "early", "none"]
 
@@ -125,32 +125,24 @@ class FiLMExtractor(BaseFeaturesExtractor):
             (batch, features_dim) features.
         """
         views, words = observations["views"], observations["mission"]
-        # Codes and word ids are small; as bytes they are compared by Python's own dictionary.
         codes = torch.cat([views.flatten(1), words], 1).to(torch.uint8).cpu().numpy()
         # Walls ahead, turns to and fro: with one view, four of ten in a minibatch come back.
-        distinct, which = _distinct([row.tobytes() for row in codes])
-        rows = np.array([np.frombuffer(row, np.uint8) for row in distinct])
-        seen, said = np.split(rows, [views[0].numel()], axis=1)
-        mission = self._encode_mission(said)
-        cells = torch.from_numpy(seen).to(mission.device).long().unflatten(1, views.shape[1:])
-        x = self.convolutions(self.view_embedding(cells))
+        _, first, which = np.unique(
+            codes.view((np.void, codes.shape[1])), return_index=True, return_inverse=True
+        )
+        mission = self._encode_mission(codes[first, -words.shape[1] :])
+        x = self.convolutions(self.view_embedding(views[first].long()))
         for block in self.blocks:
             x = block(x, mission)
         features: Tensor = x.flatten(1) if self.pooling == "none" else x.amax((2, 3))
         # With several threads, indexing adds the gradients of what is repeated in no fixed order.
-        return F.embedding(which.to(mission.device), features)
+        return F.embedding(torch.from_numpy(which.ravel()).to(features.device), features)
 
     def _encode_mission(self, words: NDArray[np.uint8]) -> Tensor:
-        """State of the GRU after the last word; each distinct mission is read once."""
+        """(batch, mission_size) states of the GRU after the last of (batch, MAX_WORDS) words."""
         texts = [row[row != PAD_WORD].astype(TOKEN_DTYPE).tobytes() for row in words]
-        missions, which = _distinct(texts)
         embeddings = self.word_embedding.weight
-        states: Tensor = self.mission_encoder(pack(missions, embeddings.device), embeddings)
-        return F.embedding(which.to(states.device), states)
-
-
-def _distinct(rows: Sequence[bytes]) -> tuple[list[bytes], Tensor]:
-    """What occurs, each once, and (len(rows),) int64: which of it stands in each place."""
-    places: dict[bytes, int] = {}
-    which = [places.setdefault(row, len(places)) for row in rows]
-    return list(places), torch.tensor(which)
+        states: Tensor = self.mission_encoder(
+            build_token_tree(texts, embeddings.device), embeddings
+        )
+        return states

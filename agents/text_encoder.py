@@ -1,4 +1,4 @@
-"""A GRU over a prefix tree of texts, which keeps only each text's last state (Cho et al. 2014).
+"""A GRU over a prefix tree of texts, of which each text's last state is wanted (Cho et al. 2014).
 
 PyTorch's own GRU is several times slower here: it multiplies the embedding of every token anew
 although a batch has a hundred different ones, and its backward pass over packed sequences copies
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from agents.token_tree import Branching, TokenTree
@@ -22,7 +23,7 @@ _aten = torch.ops.aten
 
 @contextmanager
 def zeros_for_denormals() -> Iterator[None]:
-    """Has the processor take zeros for numbers below 1e-38, for the time of a backward pass.
+    """Has this thread take zeros for numbers below 1e-38, for the time of a backward pass.
 
     Gradients that fade over the steps of a long text end there, and a processor multiplies such
     numbers up to a hundred times slower. PyTorch cannot tell what was set before: afterwards it is
@@ -88,20 +89,22 @@ class _Recurrence(torch.autograd.Function):
         states[0] = 0
         _read(states, gates, candidate, weight.t().contiguous(), tree.nodes)
         ctx.save_for_backward(weight, states, candidate, gates)
-        ctx.tree, ctx.vocabulary = tree, len(table)
+        ctx.tree, ctx.n_different = tree, len(table)
         return states.index_select(0, tree.nodes.ends)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:
         """Gradients of the table, the recurrent weight and its bias."""
         weight, states, candidate, gates = ctx.saved_tensors
         size, tree = weight.shape[1], ctx.tree
-        ids, rows, places, nodes = tree.ids, tree.nodes.parents, tree.places, tree.learned
-        if places is not None:
-            ids, rows, candidate, gates = (
-                kept.index_select(0, places) for kept in (ids, rows, candidate, gates)
+        ids, parents, nodes = tree.ids, tree.nodes.parents, tree.learned
+        if tree.places is not None:
+            ids, parents, candidate, gates = (
+                all_nodes.index_select(0, tree.places)
+                for all_nodes in (ids, parents, candidate, gates)
             )
-        before = states.index_select(0, rows)
+        before = states.index_select(0, parents)
         r, z, recurrent = gates.split(size, 1)
         # dL/dh times these: the gradients of W_n h + b_n, of r and z before the sigmoid, of x_n.
         found = gates.new_empty(len(gates), 4, size)
@@ -114,7 +117,7 @@ class _Recurrence(torch.autograd.Function):
         grad_h.index_add_(0, nodes.ends, grads[0][: len(nodes.ends)])
         _go_back(grad_h, found, z.contiguous(), weight.roll(size, 0), nodes)
         # Added up by token, W_n's part too, of which only the bias has use: cutting it out copies.
-        by_token = _aten.embedding_dense_backward(found.flatten(1), ids, ctx.vocabulary, -1, False)
+        by_token = _aten.embedding_dense_backward(found.flatten(1), ids, ctx.n_different, -1, False)
         grad_bias = by_token[:, : 3 * size].sum(0).roll(-size)
         grad_weight = (found.flatten(1)[:, : 3 * size].t() @ before).roll(-size, 0)
         return by_token[:, size:], None, grad_weight, grad_bias

@@ -1,4 +1,8 @@
-"""Texts as a prefix tree of tokens: what some of them begin with alike is there, and read, once."""
+"""Texts as a prefix tree of tokens: what some of them begin with alike is there, and read, once.
+
+For a recurrent net, which reads it depth by depth. The language models' prefix tree is of actions,
+and becomes an attention mask.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,8 @@ class Branching:
     Attributes:
         parents: (n_nodes,) int64; the row that each node goes on from.
         counts: Nodes at each depth.
-        straight: For each depth whether its nodes go on from all those before them, one by one.
+        straight: For each depth whether its nodes' parents are all the nodes one depth up, each
+            once and in their order.
         ends: (batch,) int64; the row of each text's last token.
     """
 
@@ -53,7 +58,7 @@ class TokenTree:
     places: Tensor | None = None
 
 
-def pack(
+def build_token_tree(
     texts: Sequence[bytes], device: str | torch.device = "cpu", n_learned: int | None = None
 ) -> TokenTree:
     """Arranges texts for the encoder.
@@ -80,9 +85,10 @@ def pack(
     if n_learned is None:
         return TokenTree(vocabulary, node_ids, nodes, learned=nodes)
     own = np.flatnonzero(order < n_learned)
-    own_new, own_rows = _grow(ids[own])
+    longest = lengths[own].max(initial=0)
+    own_new, own_rows = _grow(ids[own, :longest])
     learned = _branching(own_new, own_rows, lengths[own], order[own], device)
-    places = torch.from_numpy(rows[1:, own][own_new] - 1).to(device)
+    places = torch.from_numpy(rows[1 : longest + 1, own][own_new] - 1).to(device)
     return TokenTree(vocabulary, node_ids, nodes, learned, places)
 
 
@@ -96,9 +102,9 @@ def _grow(ids: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]
         (longest, batch) whether a text's token is a new node, (1 + longest, batch) the row that a
         text has come to after so many tokens.
     """
-    new = ids >= 0
-    new[1:] &= ~np.logical_and.accumulate(ids[1:] == ids[:-1], axis=1)
-    new = new.T
+    begins = ids >= 0
+    begins[1:] &= ~np.logical_and.accumulate(ids[1:] == ids[:-1], axis=1)
+    new = begins.T
     counts = new.sum(1)
     rows = np.zeros((len(new) + 1, new.shape[1]), np.int64)
     rows[1:] = new.cumsum(1) + (counts.cumsum() - counts)[:, None]

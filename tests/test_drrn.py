@@ -14,7 +14,7 @@ from agents.base import AgentContext, AgentError
 from agents.drrn import DRRNAgent, DRRNConfig, QNetwork
 from agents.replay import TransitionBatch
 from agents.text_encoder import TextEncoder, zeros_for_denormals
-from agents.token_tree import TOKEN_DTYPE, pack
+from agents.token_tree import TOKEN_DTYPE, build_token_tree
 from agents.tokenizer import train_tokenizer
 from envs import TextEnv, VectorEnv
 from envs.lexicon import ACTIONS
@@ -112,10 +112,10 @@ def test_texts_that_come_twice_are_read_once_and_count_twice() -> None:
     )
     huber = np.where(abs(errors) < 1, errors**2 / 2, abs(errors) - 0.5)
     read: list[int] = []
-    agent.network.register_forward_pre_hook(lambda _, given: read.append(len(given[0].nodes.ends)))
+    agent.network.register_forward_pre_hook(lambda _, given: read.append(len(given[0].ids)))
     loss, _ = agent._learn(ACTIONS)
     assert loss == pytest.approx(huber.mean(), rel=1e-4)
-    assert read == [3]
+    assert read == [len({text[:end] for text in (a, b, c) for end in range(2, len(text) + 1, 2)})]
 
 
 @pytest.mark.parametrize("bootstrap", [False, True])
@@ -202,7 +202,8 @@ def test_acting_changes_nothing_and_does_not_depend_on_the_batch(tmp_path: Path)
 
 
 def test_gradients_that_fade_are_zeros_and_nothing_else_is() -> None:
-    batch = pack([np.full(400, 5, TOKEN_DTYPE).tobytes(), np.full(3, 7, TOKEN_DTYPE).tobytes()])
+    long, short = np.full(400, 5, TOKEN_DTYPE), np.full(3, 7, TOKEN_DTYPE)
+    batch = build_token_tree([long.tobytes(), short.tobytes()])
     torch.manual_seed(0)
     encoder = TextEncoder(4, 4)
     found = []

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.text_encoder import TextEncoder
-from agents.token_tree import TOKEN_DTYPE, pack
+from agents.token_tree import TOKEN_DTYPE, build_token_tree
 
 BATCHES = {
     "one text": ((4,), 0),
@@ -43,11 +43,11 @@ def test_states_and_gradients_equal_pytorch_s_gru(lengths: tuple[int, ...], pref
     reference.load_state_dict({f"{k}_l0": v for k, v in encoder.cell.state_dict().items()})
     embeddings = torch.randn(50, 6, dtype=torch.float64, requires_grad=True)
     batch = texts(lengths, prefix)
-    ours = encoder(pack(batch), embeddings)
+    ours = encoder(build_token_tree(batch), embeddings)
     theirs = read_one_by_one(reference, embeddings, batch)
     torch.testing.assert_close(ours, theirs)
     with torch.no_grad():
-        torch.testing.assert_close(encoder(pack(batch), embeddings), theirs)
+        torch.testing.assert_close(encoder(build_token_tree(batch), embeddings), theirs)
 
     weights = torch.randn(ours.shape, dtype=torch.float64)
     our_parameters = [embeddings, *encoder.cell.parameters()]
@@ -61,7 +61,7 @@ def test_states_and_gradients_equal_pytorch_s_gru(lengths: tuple[int, ...], pref
 def test_texts_without_any_token_are_zeros_and_teach_nothing() -> None:
     encoder = TextEncoder(6, 8)
     embeddings = torch.randn(50, 6, requires_grad=True)
-    states = encoder(pack([b"", b""]), embeddings)
+    states = encoder(build_token_tree([b"", b""]), embeddings)
     assert torch.equal(states, torch.zeros(2, 8))
     for gradient in torch.autograd.grad(states.sum(), [embeddings, *encoder.parameters()]):
         assert not gradient.any()
@@ -74,10 +74,10 @@ def test_gradients_go_through_the_first_texts_alone() -> None:
     parameters = [embeddings, *encoder.parameters()]
     batch = texts((5, 3, 9, 3), 7)
     weights = torch.randn(4, 8, dtype=torch.float64)
-    states = encoder(pack(batch, n_learned=2), embeddings)
-    torch.testing.assert_close(states, encoder(pack(batch), embeddings))
+    states = encoder(build_token_tree(batch, n_learned=2), embeddings)
+    torch.testing.assert_close(states, encoder(build_token_tree(batch), embeddings))
     ours = torch.autograd.grad((states * weights).sum(), parameters)
-    alone = encoder(pack(batch[:2]), embeddings)
+    alone = encoder(build_token_tree(batch[:2]), embeddings)
     theirs = torch.autograd.grad((alone * weights[:2]).sum(), parameters)
     for own, their in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own, their)
@@ -88,7 +88,8 @@ def test_gradients_are_the_same_bytes_on_two_threads() -> None:
     encoder = TextEncoder(128, 128)
     embeddings = torch.randn(50, 128, requires_grad=True)
     rng = np.random.default_rng(0)
-    tree = pack([rng.integers(0, 4, 90).astype(TOKEN_DTYPE).tobytes() for _ in range(64)])
+    batch = rng.integers(0, 4, (64, 90)).astype(TOKEN_DTYPE)
+    tree = build_token_tree([text.tobytes() for text in batch])
     slopes = torch.randn(64, 128)
     found = set()
     threads = torch.get_num_threads()

@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.token_tree import TOKEN_DTYPE, Branching, TokenTree, pack
+from agents.token_tree import TOKEN_DTYPE, Branching, TokenTree, build_token_tree
 
 TEXTS = st.lists(st.lists(st.integers(0, 3), max_size=6).map(tuple), min_size=1, max_size=8)
 
 
 def packed(texts: list[tuple[int, ...]], n_learned: int | None = None) -> TokenTree:
-    return pack([np.array(text, TOKEN_DTYPE).tobytes() for text in texts], "cpu", n_learned)
+    as_bytes = [np.array(text, TOKEN_DTYPE).tobytes() for text in texts]
+    return build_token_tree(as_bytes, "cpu", n_learned)
 
 
 def read_back(nodes: Branching, tokens: list[int]) -> list[tuple[int, ...]]:
@@ -43,6 +44,7 @@ def test_every_beginning_is_one_node_on_the_way_to_its_texts(
     trees = ((tree.nodes, tokens, texts), (tree.learned, learned, texts[:n_learned]))
     for nodes, theirs, whose in trees:
         assert read_back(nodes, theirs) == whose
+        assert all(nodes.counts)
         assert len(theirs) == sum(nodes.counts) == len(beginnings(whose))
         for depth, count in enumerate(nodes.counts, start=1):
             assert count == sum(len(text) == depth for text in beginnings(whose))
