@@ -173,6 +173,36 @@ class BabyAITextLevel(RoomGridLevel):
             raise RejectSampling("the mission names a pair of the other distribution")
         self.check_objs_reachable()
 
+    def check_objs_reachable(self, raise_exc: bool = True) -> bool:
+        """MiniGrid's check that nothing must be moved to reach an object, by a shorter route.
+
+        Args:
+            raise_exc: Whether to raise instead of answering False.
+
+        Returns:
+            Whether the agent can come to a side of every object and door.
+
+        Raises:
+            RejectSampling: If it cannot and ``raise_exc`` is set.
+        """
+        cells, width = self.grid.grid, self.grid.width
+        x, y = map(int, self.agent_pos)
+        reached = {y * width + x}
+        going_on = list(reached)
+        while going_on:
+            here = going_on.pop()
+            cell = cells[here]
+            if cell is None or cell.type == "door":  # the walls around the grid end every way
+                beside = {here - 1, here + 1, here - width, here + width} - reached
+                reached |= beside
+                going_on += beside
+        for place, cell in enumerate(cells):
+            if cell is not None and cell.type != "wall" and place not in reached:
+                if raise_exc:
+                    raise RejectSampling(f"unreachable object at {(place % width, place // width)}")
+                return False
+        return True
+
     def _open_mission(self) -> Instr:
         colours = _TEST_DOORS if self.level.pairs == "held-out" else _TRAIN_DOORS
         colour = self._rand_elem(colours)
