@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from matplotlib.figure import Figure
 
 from bench import atomic
@@ -36,8 +37,13 @@ Measured = dict[str, Any]
 
 def compact(measured: dict[str, Any]) -> Measured:
     """The machine, and of every cell what it is, medians, quartile ranges, rounds and ratios."""
-    machine = measured["machine_info"]
+    machine, code = measured["machine_info"], measured["commit_info"]
     cpu = machine["cpu"]
+    made = {
+        "date": measured["datetime"][:10],
+        "commit": code["id"][:7] + (" and changes" if code["dirty"] else ""),
+        "torch": f"{torch.__version__}, {torch.backends.cpu.get_cpu_capability()}",
+    }
     return {
         "machine": {
             "processor": processor_name(cpu, machine["processor"]),
@@ -46,10 +52,7 @@ def compact(measured: dict[str, Any]) -> Measured:
             "python": machine["python_version"],
         },
         "threads": 1,
-        "cells": [
-            {"date": measured["datetime"][:10], **each["extra_info"]}
-            for each in measured["benchmarks"]
-        ],
+        "cells": [{**made, **each["extra_info"]} for each in measured["benchmarks"]],
     }
 
 
@@ -188,10 +191,12 @@ def section(kept: Measured) -> str:
     """What was measured on one machine."""
     machine, scored = kept["machine"], of_kind(kept, "language model")
     dates = sorted({cell["date"] for cell in kept["cells"]})
+    commits = sorted({cell.get("commit", "an earlier one") for cell in kept["cells"]})
     where = f"../results/speed/{folder_name(machine)}"
     intro = (
         f"{machine['cores']} cores, {machine['system']}, Python {machine['python']}, one thread, "
-        f"{' and '.join(dates)} ([benchmark.json]({where}/benchmark.json) has each cell's date)."
+        f"{' and '.join(dates)}, of commit {' and '.join(commits)} "
+        f"([benchmark.json]({where}/benchmark.json) has each cell's)."
     )
     parts = [
         [f"### {machine['processor']}"],
@@ -222,7 +227,8 @@ def joined(older: Measured, newer: Measured) -> Measured:
     """What was measured, with the older cells of the same kind of machine it leaves out."""
 
     def same(one: Row, other: Row) -> bool:
-        names = (one.keys() | other.keys()) - {"date", "ways", "flop", "shared", "groups"}
+        found = {"date", "commit", "torch", "ways", "flop", "shared", "groups"}
+        names = (one.keys() | other.keys()) - found
         return all(one.get(name) == other.get(name) for name in names)
 
     if any(older.get(name) != newer[name] for name in ("machine", "threads")):

@@ -14,7 +14,7 @@ SECONDS = 4.0
 """What a cell may take; a slow one is still measured in a few rounds."""
 WARM_UP = 2
 """Rounds not counted: until what one way frees fits what the next needs, memory is new."""
-FEWEST_ROUNDS = 3
+FEWEST_ROUNDS = 5
 MAX_ROUNDS = 9
 
 Way = Callable[[], float]
