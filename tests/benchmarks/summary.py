@@ -191,11 +191,11 @@ def section(kept: Measured) -> str:
     """What was measured on one machine."""
     machine, scored = kept["machine"], of_kind(kept, "language model")
     dates = sorted({cell["date"] for cell in kept["cells"]})
-    commits = sorted({cell.get("commit", "an earlier one") for cell in kept["cells"]})
+    commits = sorted({cell.get("commit", "a commit not noted") for cell in kept["cells"]})
     where = f"../results/speed/{folder_name(machine)}"
     intro = (
         f"{machine['cores']} cores, {machine['system']}, Python {machine['python']}, one thread, "
-        f"{' and '.join(dates)}, of commit {' and '.join(commits)} "
+        f"{' and '.join(dates)}, code of {' and '.join(commits)} "
         f"([benchmark.json]({where}/benchmark.json) has each cell's)."
     )
     parts = [
