@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 import torch
+from threads import gradients_on_two_threads
 from torch.nn import functional as F
 
 from agents.symbolic_env import N_CODES, encode, symbolic_space
@@ -93,15 +94,7 @@ def test_gradients_are_the_same_bytes_on_two_threads() -> None:
     arrays = encode([env.reset(seed=i % 160)[0] for i in range(320)], 1)
     batch = {k: torch.from_numpy(v) for k, v in arrays.items()}
     slopes = torch.randn(320, extractor.features_dim)  # over the 32,768 numbers worth two threads
-    found = set()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        for _ in range(10):
-            extractor.zero_grad()
-            (extractor(batch) * slopes).sum().backward()
-            grads = [p.grad for p in extractor.parameters() if p.grad is not None]
-            found.add(b"".join(grad.numpy().tobytes() for grad in grads))
-    finally:
-        torch.set_num_threads(threads)
+    found = gradients_on_two_threads(
+        lambda: (extractor(batch) * slopes).sum(), extractor.parameters()
+    )
     assert len(found) == 1

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from threads import gradients_on_two_threads
 from torch import Tensor, nn
 
 from agents.text_encoder import TextEncoder
@@ -91,14 +92,7 @@ def test_gradients_are_the_same_bytes_on_two_threads() -> None:
     batch = rng.integers(0, 4, (64, 90)).astype(TOKEN_DTYPE)
     tree = build_token_tree([text.tobytes() for text in batch])
     slopes = torch.randn(64, 128)
-    found = set()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        for _ in range(10):
-            loss = (encoder(tree, embeddings) * slopes).sum()
-            grads = torch.autograd.grad(loss, [embeddings, *encoder.parameters()])
-            found.add(b"".join(grad.numpy().tobytes() for grad in grads))
-    finally:
-        torch.set_num_threads(threads)
+    found = gradients_on_two_threads(
+        lambda: (encoder(tree, embeddings) * slopes).sum(), [embeddings, *encoder.parameters()]
+    )
     assert len(found) == 1

@@ -109,7 +109,7 @@ def test_language_model(benchmark, size: str, work: str, n_actions: int, length:
     tree = build_prefix_tree(actions, 0)
     # The plain way costs the same for each prompt but for the gradients of the vocabulary: an
     # update of one takes 1.09 times half of one of two, and those of two and of four the same.
-    few = PromptBatch(batch.ids[: PLAIN[work]], batch.mask[: PLAIN[work]], length)
+    plain = PromptBatch(batch.ids[: PLAIN[work]], batch.mask[: PLAIN[work]], length)
     short, exact = (
         LanguageModelPolicy(t5, n_actions=n_actions, value_hidden=64, precision=precision)
         for precision in ("bfloat16", "float32")
@@ -128,16 +128,16 @@ def test_language_model(benchmark, size: str, work: str, n_actions: int, length:
 
     tree_scores, plain_scores = (
         lambda: exact([batch], tree)[0],
-        lambda: reference_scores(t5, few, actions),
+        lambda: reference_scores(t5, plain, actions),
     )
     with FlopCounterMode(display=False) as counted:
         found = run(tree_scores)
     if work == "score":
-        torch.testing.assert_close(found[: len(few.ids)], run(plain_scores), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(found[: len(plain.ids)], run(plain_scores), atol=1e-4, rtol=1e-4)
     square = torch.ones(PRODUCT, PRODUCT)
     ways = {
         "prefix tree": partial(per_prompt, tree_scores, len(batch.ids)),
-        "one row per action": partial(per_prompt, plain_scores, len(few.ids)),
+        "one row per action": partial(per_prompt, plain_scores, len(plain.ids)),
         "matrix product": lambda: min(seconds(lambda: square @ square) for _ in range(4)),
     }
     if (n_actions, length) == (FEWEST, 200):
@@ -145,9 +145,9 @@ def test_language_model(benchmark, size: str, work: str, n_actions: int, length:
         in_short = partial(per_prompt, lambda: short([some], tree)[0], EMULATED)
         ways["prefix tree, bfloat16"] = in_short
     if n_actions == MOST:
-        short_tree = build_prefix_tree(candidates(FEWEST), 0)
+        few = build_prefix_tree(candidates(FEWEST), 0)
         ways["prefix tree, 6 actions"] = partial(
-            per_prompt, lambda: exact([batch], short_tree)[0], len(batch.ids)
+            per_prompt, lambda: exact([batch], few)[0], len(batch.ids)
         )
     compare(
         benchmark,
