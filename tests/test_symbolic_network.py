@@ -91,7 +91,8 @@ def test_gradients_are_the_same_bytes_on_two_threads() -> None:
     torch.manual_seed(0)
     extractor = FiLMExtractor(symbolic_space(1), channels=32, mission_size=32, pooling="none")
     env = TextEnv("MixedTrainLocal", history=1)
-    arrays = encode([env.reset(seed=i % 160)[0] for i in range(320)], 1)
+    # Eight times each: two numbers have one sum in either order.
+    arrays = encode([env.reset(seed=i % 40)[0] for i in range(320)], 1)
     batch = {k: torch.from_numpy(v) for k, v in arrays.items()}
     slopes = torch.randn(320, extractor.features_dim)  # over the 32,768 numbers worth two threads
     found = gradients_on_two_threads(
