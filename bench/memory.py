@@ -42,5 +42,5 @@ def keep_freed_memory() -> None:
         return
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
-        set_option(_M_TRIM_THRESHOLD, 2**31 - 1)
+        set_option(_M_TRIM_THRESHOLD, -1)  # never
         set_option(_M_MMAP_MAX, 0)

@@ -1,6 +1,7 @@
 """When a process looks for memory to free."""
 
 import gc
+import platform
 import subprocess
 import sys
 
@@ -48,3 +49,27 @@ main()
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert f"threshold {gc.get_threshold()[0]}" in done.stdout
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_is_kept_however_much_it_was() -> None:
+    """In a process of its own, as it cannot be taken back; 2.7 GB, of which 67 MB are touched."""
+    program = """
+from pathlib import Path
+import numpy as np
+from bench.memory import keep_freed_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+keep_freed_memory()
+before = resident()
+blocks = [np.empty(2**23) for _ in range(40)]
+blocks[-1][:] = 1
+held = resident()
+del blocks
+print(held - before, held - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    touched, given_back = map(int, done.stdout.split())
+    assert given_back < touched / 100
