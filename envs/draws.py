@@ -6,28 +6,25 @@ each of which numpy takes longer than MiniGrid does for what it tries with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
+from operator import length_hint
 
 import numpy as np
 
-_WORD = 2**32
+_BITS = 32
+_WORD = 2**_BITS
 _AT_ONCE = 256
 """Words drawn at once; about what a level needs."""
 
 
 class SingleIntegers:
-    """Stands in for a generator whose ``integers`` is asked for single values.
+    """Stands in for a generator whose ``integers`` is asked for single values."""
 
-    Attributes:
-        used: Words taken from the generator's stream so far.
-    """
-
-    def __init__(self, words: Iterator[int]) -> None:
-        """Takes its randomness from uniform 32-bit ``words``."""
-        self.used = 0
-        self._words = words
+    def __init__(self, next_word: Callable[[], int]) -> None:
+        """Takes its randomness from uniform 32-bit words."""
+        self._next_word = next_word
 
     def integers(self, low: int, high: int) -> int:
         """The integer in [low, high) that ``numpy.random.Generator.integers`` would draw.
@@ -41,16 +38,12 @@ class SingleIntegers:
         if span == 1:
             return low
         # Lemire 2019: the upper half of the product, unless some values would come too often.
-        product = self._next() * span
-        if product % _WORD < span:
+        product = self._next_word() * span
+        if product & (_WORD - 1) < span:
             too_often = _WORD % span
-            while product % _WORD < too_often:
-                product = self._next() * span
-        return low + product // _WORD
-
-    def _next(self) -> int:
-        self.used += 1
-        return next(self._words)
+            while product & (_WORD - 1) < too_often:
+                product = self._next_word() * span
+        return low + (product >> _BITS)
 
 
 @contextmanager
@@ -64,14 +57,16 @@ def single_integers(generator: np.random.Generator) -> Iterator[SingleIntegers]:
         What to draw from.
     """
     before = generator.bit_generator.state
+    drawn: list[Iterator[int]] = []
 
-    def draw(count: int) -> list[int]:
-        words: list[int] = generator.integers(_WORD, size=count, dtype=np.uint32).tolist()
-        return words
+    def draw() -> Iterator[int]:
+        words = generator.integers(_WORD, size=_AT_ONCE, dtype=np.uint32)
+        drawn.append(iter(words.tolist()))
+        return drawn[-1]
 
-    draws = SingleIntegers(chain.from_iterable(map(draw, iter(lambda: _AT_ONCE, 0))))
     try:
-        yield draws
+        yield SingleIntegers(chain.from_iterable(iter(draw, None)).__next__)
     finally:
+        used = sum(_AT_ONCE - length_hint(words) for words in drawn)
         generator.bit_generator.state = before
-        draw(draws.used)
+        generator.integers(_WORD, size=used, dtype=np.uint32)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from minigrid.core.roomgrid import RoomGrid
 from minigrid.core.world_object import WorldObj
-from minigrid.envs.babyai.core.roomgrid_level import RejectSampling, RoomGridLevel
+from minigrid.envs.babyai.core.roomgrid_level import RejectSampling
 from minigrid.envs.babyai.core.verifier import (
     AfterInstr,
     BeforeInstr,
@@ -25,8 +25,7 @@ from minigrid.envs.babyai.core.verifier import (
     PutNextInstr,
 )
 
-from envs.draws import single_integers
-from envs.fast_view import encode_view
+from envs.fast_level import FastRoomGridLevel
 
 HELD_OUT_PAIRS = ("yellow box", "red key", "red door", "green ball", "grey door")
 """Colour-noun pairs that no training mission names (section 4.1)."""
@@ -77,7 +76,7 @@ _TABLE = (
 LEVELS: Mapping[str, Level] = MappingProxyType({level.name: level for level in _TABLE})
 
 
-class BabyAITextLevel(RoomGridLevel):
+class BabyAITextLevel(FastRoomGridLevel):
     """A MiniGrid environment that plays one row of the level table.
 
     Args:
@@ -137,14 +136,8 @@ class BabyAITextLevel(RoomGridLevel):
         self.task_kind = str(self._rand_elem(self.kinds))
         self.num_cols = 2 if self.task_kind == "open" else 1
         self.width = (self.room_size - 1) * self.num_cols + 1
-        generator = self.np_random
-        # The same draws: numpy's own took more than half of the time of a reset.
-        with single_integers(generator) as draws:
-            self._np_random = draws
-            try:
-                self._gen_level()
-            finally:
-                self._np_random = generator
+        with self.drawing_single_integers():
+            self._gen_level()
         self.surface = self.mission = self.instrs.surface(self)
 
     def _gen_level(self) -> None:
@@ -183,36 +176,6 @@ class BabyAITextLevel(RoomGridLevel):
         if not self._pairs_allowed(self.instrs):
             raise RejectSampling("the mission names a pair of the other distribution")
         self.check_objs_reachable()
-
-    def check_objs_reachable(self, raise_exc: bool = True) -> bool:
-        """MiniGrid's check that nothing must be moved to reach an object, by a shorter route.
-
-        Args:
-            raise_exc: Whether to raise instead of answering False.
-
-        Returns:
-            Whether the agent can come to a side of every object and door.
-
-        Raises:
-            RejectSampling: If it cannot and ``raise_exc`` is set.
-        """
-        cells, width = self.grid.grid, self.grid.width
-        x, y = map(int, self.agent_pos)
-        reached = {y * width + x}
-        going_on = list(reached)
-        while going_on:
-            here = going_on.pop()
-            cell = cells[here]
-            if cell is None or cell.type == "door":  # the walls around the grid end every way
-                beside = {here - 1, here + 1, here - width, here + width} - reached
-                reached |= beside
-                going_on += beside
-        for place, cell in enumerate(cells):
-            if cell is not None and cell.type != "wall" and place not in reached:
-                if raise_exc:
-                    raise RejectSampling(f"unreachable object at {(place % width, place // width)}")
-                return False
-        return True
 
     def _open_mission(self) -> Instr:
         colours = _TEST_DOORS if self.level.pairs == "held-out" else _TRAIN_DOORS
@@ -273,18 +236,6 @@ class BabyAITextLevel(RoomGridLevel):
         ]
         distance, hidden = min(distances)
         return distance, not hidden
-
-    def gen_obs(self) -> dict[str, Any]:
-        """The agent's view as MiniGrid defines it, by a shorter route.
-
-        Returns:
-            ``image`` of shape (7, 7, 3), uint8, indexed [column][row]; ``direction``; ``mission``.
-        """
-        return {
-            "image": encode_view(self),
-            "direction": self.agent_dir,
-            "mission": self.mission,
-        }
 
 
 def _object_descriptions(instruction: Instr) -> list[ObjDesc]:
