@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from envs.splits import ARTICLE_SPLITS
+
 EPISODE_COLUMNS = [
     "episode",
     "env",
@@ -135,3 +137,30 @@ def write_run(
 def outcomes(successes: int, episodes: int = 10) -> list[int]:
     """So many successes, then failures."""
     return [1] * successes + [0] * (episodes - successes)
+
+
+def played(rates: Mapping[str, int]) -> dict[str, list[int]]:
+    """Outcomes of ten episodes on each split, two solved where no other number is given."""
+    return {split: outcomes(rates.get(split, 2)) for split in ARTICLE_SPLITS}
+
+
+LEARNED = {
+    "train": 9,
+    "renamed-nouns": 9,
+    "invented-words": 8,
+    "english-goto": 10,
+    "french-goto": 0,
+}
+
+
+def training(successes: int) -> list[tuple[int, int]]:
+    """One episode in each of 20 windows of 50 steps, the last `successes` of them solved."""
+    return [(50 * i + 25, int(i >= 20 - successes)) for i in range(20)]
+
+
+def write_three_agents(directory: Path, gflan: Mapping[str, int] = LEARNED, rival: int = 4) -> None:
+    """GFlan-T5 and DRRN with two seeds, and Random; rival: how often DRRN's training succeeds."""
+    for seed in (0, 1):
+        write_run(directory, "gflan-t5", seed, training=training(12), tests=played(gflan))
+        write_run(directory, "drrn", seed, training=training(rival), tests=played({}))
+    write_run(directory, "random", 0, learns=False, tests=played({}))

@@ -1,0 +1,83 @@
+"""What a reader of records must know, said by the page."""
+
+from record_files import outcomes, write_run
+
+from bench.caveats import caveats
+from bench.records import read_records
+
+
+def test_caveats_name_what_a_reader_must_know(tmp_path):
+    whole = {"tests": {"train": outcomes(5)}}
+    write_run(tmp_path, "gflan-t5", 0, git={"commit": "a", "dirty": True}, **whole)
+    write_run(tmp_path, "gflan-t5", 1, **whole)
+    write_run(tmp_path, "drrn", 0, tests={"train": outcomes(3, episodes=7)}, episodes=10)
+    sentences = caveats(read_records(tmp_path))
+    for expected in (
+        "One seed of drrn: no interval can be given, and a difference to another agent may be "
+        "luck.",
+        "drrn, seed 0 has 7 of 10 test episodes on train: missing there.",
+        "drrn, seed 1 is missing.",
+        "The runs come from 2 commits (see the table of runs).",
+        "Some runs come from a tree with uncommitted changes.",
+    ):
+        assert expected in sentences
+
+
+def test_seeds_of_another_origin_are_named(tmp_path):
+    for seed, (weights, torch) in enumerate((("a", "2.13"), ("a", "2.13"))):
+        origin = {"weight_files_sha256": weights, "versions": {"torch": torch}}
+        write_run(tmp_path, "gflan-t5", seed, **origin)
+        write_run(tmp_path, "drrn", seed, **origin)
+    assert not any("different" in sentence for sentence in caveats(read_records(tmp_path)))
+    write_run(tmp_path, "gflan-t5", 2, weight_files_sha256="b", versions={"torch": "2.13"})
+    write_run(tmp_path, "drrn", 2, weight_files_sha256="a", versions={"torch": "2.14"})
+    found = [s for s in caveats(read_records(tmp_path)) if "different" in s]
+    assert found[0].startswith("gflan-t5: its seeds began from 2 different weights")
+    assert found[1].startswith("drrn: its seeds come from 2 different machines")
+
+
+def test_training_rows_that_do_not_add_up_are_named(tmp_path):
+    whole = [(10 * i, 0) for i in range(1, 11)]  # one environment, ten steps an episode
+    for seed, ended in enumerate((whole, whole[:4] + whole[5:], whole[:-2], whole[:-1])):
+        path = write_run(tmp_path, "drrn", seed, training=ended, steps=105) / "config.json"
+        path.write_text(path.read_text().replace('"steps"', '"n_envs": 1, "steps"'))
+    rows = tmp_path / "drrn" / "seed-0" / "metrics.csv"
+    found = [s.partition(": ")[2] for s in caveats(read_records(tmp_path)) if "add up" in s]
+    for sentence, gap in zip(found, ("episode 4 ", *2 * ["the last episodes "]), strict=True):
+        assert sentence.startswith(f"its training rows do not add up ({gap}")
+    rows.write_text(rows.read_text().replace("1,105,", "2,105,"))
+    assert any("an update is not there" in s for s in caveats(read_records(tmp_path)))
+    for left in (rows.read_text().replace("2,105,", "1,100,"), "update,steps,loss\n"):
+        rows.write_text(left)
+        assert any("the last updates are not there" in s for s in caveats(read_records(tmp_path)))
+    config = tmp_path / "drrn" / "seed-0" / "config.json"
+    for count in (0, 10**30):
+        config.write_text(config.read_text().replace('"n_envs": 1,', f'"n_envs": {count},'))
+        assert any(f"{count} environments cannot" in s for s in caveats(read_records(tmp_path)))
+        config.write_text(config.read_text().replace(f'"n_envs": {count},', '"n_envs": 1,'))
+
+
+def test_steps_beyond_the_budget_are_named(tmp_path):
+    write_run(tmp_path, "drrn", 0)
+    assert not any("more than others" in sentence for sentence in caveats(read_records(tmp_path)))
+    path = write_run(tmp_path, "gflan-t5", 0) / "manifest.json"
+    path.write_text(path.read_text().replace('"steps": 1000', '"steps": 4800'))
+    expected = "gflan-t5, seed 0 took 4,800 steps of 1,000: more than others had to learn from."
+    assert expected in caveats(read_records(tmp_path))
+
+
+def test_a_split_that_was_never_played_is_named(tmp_path):
+    path = write_run(tmp_path, "drrn", 0, tests={"train": outcomes(5), "french-goto": outcomes(5)})
+    (path / "evaluation" / "french-goto.csv").unlink()
+    sentences = caveats(read_records(tmp_path))
+    assert "drrn, seed 0 has 0 of 10 test episodes on french-goto: missing there." in sentences
+
+
+def test_agents_that_played_other_episodes_are_named(tmp_path):
+    write_run(tmp_path, "gflan-t5", 0, tests={"train": outcomes(5)})
+    path = write_run(tmp_path, "drrn", 0, tests={"train": outcomes(5)})
+    assert not any("same test episodes" in sentence for sentence in caveats(read_records(tmp_path)))
+    rows = path / "evaluation" / "train.csv"
+    rows.write_text(rows.read_text().replace(",1003,", ",2003,"))
+    sentences = caveats(read_records(tmp_path))
+    assert any("train: drrn, gflan-t5 did not play the same" in sentence for sentence in sentences)
