@@ -22,6 +22,7 @@ from bench.cli_options import (
     new_console,
     options,
     show_report,
+    warn_of_threads,
     with_device,
 )
 from bench.cli_plan import plan
@@ -90,6 +91,8 @@ def train(
     loaded = load_profile(profile, with_device(overrides, device), (agent,))
     (config,) = loaded.runs([seed])
     console = new_console()
+    if place()[0] == 0:
+        warn_of_threads(config.threads, console)
     run = perform(config, out, console, force_new=force_new, test=not no_test)
     if place()[0] == 0:
         console.print(f"{run.state()}: {run.path}", markup=False, highlight=False, soft_wrap=True)

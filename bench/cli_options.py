@@ -80,6 +80,32 @@ def new_console() -> Console:
     return Console()
 
 
+def warn_of_threads(threads: int, console: Console, jobs: int = 1) -> None:
+    """Says so where threads will wait for each other's cores, which can take many times as long.
+
+    A run's threads are part of its record, and other numbers can give other bytes: they are never
+    changed behind the user's back.
+
+    Args:
+        threads: Of a run.
+        console: Where it is said.
+        jobs: Runs side by side.
+    """
+    from bench.provenance import available_cores
+
+    cores = available_cores()
+    if jobs * threads <= cores:
+        return
+    who, better = f"{threads} threads of a run", f"--set threads={cores} for new runs"
+    if jobs > 1:
+        who, better = f"{jobs} jobs of {threads} threads", f"--jobs {max(1, cores // threads)}"
+        if threads > 1:
+            better += ", or --set threads=1 for new runs,"
+    console.print(
+        f"{who} share {cores} cores; {better} would be faster", highlight=False, soft_wrap=True
+    )
+
+
 def show_report(directory: Path, console: Console) -> None:
     """Writes the report of a profile's runs and shows its main numbers."""
     from bench.headline import print_headline

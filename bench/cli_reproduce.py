@@ -19,6 +19,7 @@ from bench.cli_options import (
     new_console,
     options,
     show_report,
+    warn_of_threads,
     with_device,
 )
 from bench.one_line_errors import RUN_FAILED
@@ -128,10 +129,10 @@ def reproduce(
     chosen = _executor(executor, slurm, jobs)
     if executor == _SLURM:
         jobs = len(planned)  # all wait in its queue, which keeps to --jobs
-    elif jobs is None:
-        jobs = _fitting(planned)
     else:
-        _warn_of_threads(planned, jobs, console)
+        jobs = jobs or _fitting(planned)
+        threads = max(each.config.threads for each in planned)
+        warn_of_threads(threads, console, min(jobs, len(planned)))
     outcomes = reproduce_runs(planned, console, jobs=jobs, executor=chosen, force_new=force_new)
     try:
         if not no_report:
@@ -163,26 +164,6 @@ def _fitting(planned: Sequence[PlannedRun]) -> int:
     if any(each.config.device != "cpu" for each in planned):
         return 1
     return max(1, available_cores() // max(each.config.threads for each in planned))
-
-
-def _warn_of_threads(planned: Sequence[PlannedRun], jobs: int, console: Console) -> None:
-    """Says so where runs will wait for each other's cores.
-
-    A run's threads are part of its record, and other numbers can give other bytes: they are never
-    changed behind the user's back.
-    """
-    from bench.provenance import available_cores
-
-    cores, threads = available_cores(), max(each.config.threads for each in planned)
-    if min(jobs, len(planned)) * threads > cores:
-        better = f"--jobs {max(1, cores // threads)}"
-        if threads > 1:
-            better += ", or --set threads=1 for new runs,"
-        console.print(
-            f"{jobs} jobs of {threads} threads share {cores} cores; {better} would be faster",
-            highlight=False,
-            soft_wrap=True,
-        )
 
 
 def _show(out: Path, planned: Sequence[PlannedRun], swept: bool, console: Console) -> None:

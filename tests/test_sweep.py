@@ -170,9 +170,21 @@ def test_the_live_table_after_a_restart_shows_what_was_done_before(folder):
     assert re.search(r"tabular seed 1 +complete +128/128", frames)
 
 
-def test_more_threads_than_cores_are_named_and_left_as_they_are(folder):
-    arguments = ["reproduce", "--profile", "small.yaml", "--agent", "random", "--no-report"]
-    threads = ["--set", "threads=500", "--split", "train", "--jobs", "1"]
-    loud = CliRunner().invoke(cli, [*arguments, *threads])
-    assert "1 jobs of 500 threads share" in loud.stdout
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("reproduce", "--no-report", "--split", "train"), "500 threads of a run share"),
+        (("reproduce", "--no-report", "--split", "train", "--jobs", "1"), "500 threads of a run"),
+        (("reproduce", "--no-report", "--seed", "0", "--seed", "1", "--jobs", "2"), "2 jobs of"),
+        (("train", "--no-test"), "500 threads of a run share"),
+    ],
+)
+def test_more_threads_than_cores_are_named_and_left_as_they_are(folder, command, expected):
+    arguments = ["--profile", "small.yaml", "--agent", "random", "--set", "threads=500"]
+    loud = CliRunner().invoke(cli, [*command, *arguments])
+    assert expected in loud.stdout
     assert RunDirectory(folder / "runs/small/random/seed-0").config().threads == 500
+    quiet = CliRunner().invoke(
+        cli, ["train", "--no-test", *arguments[:-1], "threads=1", "--seed=9"]
+    )
+    assert "threads" not in quiet.stdout
