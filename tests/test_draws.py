@@ -23,7 +23,7 @@ def test_they_are_numpys_and_the_generator_ends_up_in_the_same_place(seed, befor
     assert ours.bit_generator.state == plain.bit_generator.state
 
 
-def test_a_level_takes_more_words_than_are_drawn_at_once() -> None:
+def test_more_words_than_are_drawn_at_once() -> None:
     """Three of ten products are rejected here."""
     plain, ours = np.random.default_rng(0), np.random.default_rng(0)
     expected = [plain.integers(0, 3_000_000_000) for _ in range(5_000)]

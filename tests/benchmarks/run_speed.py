@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from minigrid.minigrid_env import MiniGridEnv
+from stock_level import StockLevel
 from turns import compare, seconds
 
 from bench.lifecycle import build_agent
@@ -25,16 +25,10 @@ from envs.levels import BabyAITextLevel
 EPISODES, EPISODE_STEPS = 8, 40
 
 
-class StockView(BabyAITextLevel):
-    """The same level with MiniGrid's own view: what stock MiniGrid costs a step."""
-
-    gen_obs = MiniGridEnv.gen_obs
-
-
 ENVIRONMENTS = {
-    "stock MiniGrid, no text": StockView,
-    "our view, no text": BabyAITextLevel,
-    "our view and text": TextEnv,
+    "stock MiniGrid, no text": StockLevel,
+    "ours, no text": BabyAITextLevel,
+    "ours, with text": TextEnv,
 }
 
 
