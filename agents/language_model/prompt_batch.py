@@ -49,8 +49,8 @@ def pad_batch(
 
 
 _GROUP_TOKENS = 10
-"""What one more group may cost on a CPU, in tokens; pads MiniFlan's prompts by less than 5%, in rollouts
-too."""
+"""What one more group may cost on a CPU, in tokens; pads MiniFlan's prompts by under 5%, those of a
+rollout too."""
 _GROUP_TOKENS_LAUNCHED = 128
 """The same on an accelerator, which waits for every operation to be handed over: most that still
 pads a minibatch of the paper's prompts by less than 5%."""
