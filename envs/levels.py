@@ -139,7 +139,9 @@ class BabyAITextLevel(FastRoomGridLevel):
         self.width = (self.room_size - 1) * self.num_cols + 1
         with self.drawing_single_integers():
             self._gen_level()
-        self.agent_pos = tuple(np.array(self.agent_pos))  # MiniGrid's hash() tells ints apart
+        column, row = map(np.int64, self.agent_pos)
+        # MiniGrid's hash() tells numpy's integers, which a step leaves here, from Python's.
+        self.agent_pos: tuple[np.int64, np.int64] = (column, row)
         self.surface = self.mission = self.instrs.surface(self)
 
     def _gen_level(self) -> None:
