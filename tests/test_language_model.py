@@ -16,7 +16,7 @@ from agents.language_model.backbone import load_backbone
 from agents.language_model.config import LanguageModelConfig
 from agents.language_model.cost import LanguageModelCost
 from agents.language_model.prefix_tree import build_prefix_tree
-from agents.language_model.prompt_batch import length_groups, length_passes
+from agents.language_model.prompt_batch import group_tokens, length_groups, length_passes
 from agents.language_model.recall import distinct
 from agents.language_model.zero_shot import ZeroShotAgent
 from bench.config import RunConfig
@@ -135,10 +135,10 @@ def test_prefix_tree_shares_beginnings_and_leaves_last_tokens_out() -> None:
 @pytest.mark.parametrize("budget", [5, 120, 250, 10**6])
 def test_passes_hold_everything_once_within_the_budget(budget: int) -> None:
     lengths = [7, 90, 12, 50, 3, 88, 41, 60]
-    passes = length_passes(lengths, budget, torch.device("cpu"))
+    passes = length_passes(lengths, budget, 10)
     groups = [group for one in passes for group in one]
     assert sorted(i for group in groups for i in group) == list(range(8))
-    assert groups == length_groups(lengths, budget, torch.device("cpu"))
+    assert groups == length_groups(lengths, budget, 10)
     for one in passes:
         padded = sum(len(group) * max(lengths[i] for i in group) for group in one)
         assert padded <= budget or [len(group) for group in one] == [1]
@@ -153,7 +153,8 @@ def cut(minibatches: list[list[Observation]], config: RunConfig, device: str) ->
     groups: list[list[int]] = []
     for rows in minibatches:
         lengths = cost.lengths([observation.prompt() for observation in distinct(rows)[0]])
-        parts = length_groups(lengths, options.max_batch_tokens, torch.device(device))
+        a_group = group_tokens(torch.device(device), together=True)
+        parts = length_groups(lengths, options.max_batch_tokens, a_group)
         groups += [[lengths[i] for i in part] for part in parts]
     return groups
 

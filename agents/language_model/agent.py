@@ -23,7 +23,7 @@ from agents.language_model.naming import describe
 from agents.language_model.parallel import Share
 from agents.language_model.policy import LanguageModelPolicy
 from agents.language_model.precision import choose_precision
-from agents.language_model.prompt_batch import PromptBatch, length_passes, pad_batch
+from agents.language_model.prompt_batch import PromptBatch, group_tokens, length_passes, pad_batch
 from agents.language_model.reading import Reader, by_phrases
 from agents.language_model.recall import Recall, distinct
 from agents.ppo import Rollout, collect_rollout, generalized_advantages, ppo_loss
@@ -231,7 +231,9 @@ class LanguageModelAgent(Agent):
 
     def _passes(self, lengths: Sequence[int]) -> list[list[list[int]]]:
         """Prompts that are forwarded together, by length."""
-        return length_passes(lengths, self.config.max_batch_tokens, self.device)
+        together = bool(self.backbone.model.config.is_encoder_decoder)
+        a_group = group_tokens(self.device, together=together)
+        return length_passes(lengths, self.config.max_batch_tokens, a_group)
 
     def save(self, directory: Path) -> None:
         """Writes the model (opens with ``from_pretrained``), heads, optimiser and generator.

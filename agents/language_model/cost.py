@@ -14,7 +14,7 @@ from agents.language_model.config import LanguageModelConfig
 from agents.language_model.expense import Memory, Speed, Work
 from agents.language_model.precision import Chosen, choose_precision
 from agents.language_model.prefix_tree import PrefixTree, build_prefix_tree
-from agents.language_model.prompt_batch import length_passes
+from agents.language_model.prompt_batch import group_tokens, length_passes
 from agents.language_model.reading import before_continuation, continuations
 from agents.language_model.shallow import VOCABULARY, ShallowPolicy, Size
 
@@ -178,11 +178,12 @@ class LanguageModelCost:
 
     def _passes(self, batches: Sequence[Sequence[int]], device: str) -> list[list[list[int]]]:
         """Lengths of the prompts of each group of a pass, as the agent divides a batch."""
-        limit, place = self.options.max_batch_tokens, torch.device(device)
+        limit = self.options.max_batch_tokens
+        a_group = group_tokens(torch.device(device), together=not self._causal)
         return [
             [[lengths[i] for i in group] for group in groups]
             for lengths in batches
-            for groups in length_passes(lengths, limit, place)
+            for groups in length_passes(lengths, limit, a_group)
         ]
 
     def with_options(self, **changes: object) -> LanguageModelCost:

@@ -48,24 +48,33 @@ def pad_batch(
     return PromptBatch(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device), shared)
 
 
-_GROUP_TOKENS = 10
-"""What one more group may cost on a CPU, in tokens; pads MiniFlan's prompts by under 5%, those of a
-rollout too."""
-_GROUP_TOKENS_LAUNCHED = 128
-"""The same on an accelerator, which waits for every operation to be handed over: most that still
-pads a minibatch of the paper's prompts by less than 5%."""
+_TOGETHER, _APART, _LAUNCHED = 10, 64, 128
 
 
-def length_passes(
-    lengths: Sequence[int], max_tokens: int, device: torch.device
-) -> list[list[list[int]]]:
+def group_tokens(device: torch.device, *, together: bool) -> int:
+    """What one more group of prompts may cost, in tokens.
+
+    On a CPU little if the groups of a pass are read together: so little that MiniFlan's prompts are
+    padded by less than 5%, those of a rollout too. An accelerator waits for every operation to be
+    handed over: most that still pads a minibatch of the paper's prompts by less than 5%.
+
+    Args:
+        device: Where they are read.
+        together: Whether the groups of a pass go through the model as one, as a T5's do.
+    """
+    if device.type != "cpu":
+        return _LAUNCHED
+    return _TOGETHER if together else _APART
+
+
+def length_passes(lengths: Sequence[int], max_tokens: int, a_group: int) -> list[list[list[int]]]:
     """Divides prompts into passes that fit into memory, and those into groups of similar length.
 
     Args:
         lengths: Token count of each prompt.
         max_tokens: Largest number of tokens in a pass, padding included; a single longer prompt
             makes a pass of its own.
-        device: Where they are read: what a further group costs depends on it.
+        a_group: What a further group costs, in tokens (:func:`group_tokens`).
 
     Returns:
         The groups of each pass as lists of indices, which together hold every prompt once,
@@ -73,7 +82,7 @@ def length_passes(
     """
     passes: list[list[list[int]]] = []
     room = 0
-    for group in length_groups(lengths, max_tokens, device):
+    for group in length_groups(lengths, max_tokens, a_group):
         size = len(group) * lengths[group[-1]]
         if not passes or size > room:
             passes.append([])
@@ -83,7 +92,7 @@ def length_passes(
     return passes
 
 
-def length_groups(lengths: Sequence[int], max_tokens: int, device: torch.device) -> list[list[int]]:
+def length_groups(lengths: Sequence[int], max_tokens: int, a_group: int) -> list[list[int]]:
     """Groups prompts of similar length so that little is padded.
 
     Of all ways to cut the prompts, ordered by length, the one with the fewest tokens, padding
@@ -93,13 +102,12 @@ def length_groups(lengths: Sequence[int], max_tokens: int, device: torch.device)
         lengths: Token count of each prompt.
         max_tokens: Largest number of prompts × longest prompt in a group; a single longer prompt
             makes a group of its own.
-        device: Where they are read.
+        a_group: What a further group costs, in tokens.
 
     Returns:
         Index lists that together hold every prompt once, shortest prompts first.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    a_group = _GROUP_TOKENS if device.type == "cpu" else _GROUP_TOKENS_LAUNCHED
     cost, first = [0], [0]  # of the cheapest way to group the first n; where its last group begins
     for end in range(1, len(order) + 1):
         longest = lengths[order[end - 1]]

@@ -22,7 +22,7 @@ from turns import compare, seconds
 
 from agents.language_model.policy import LanguageModelPolicy
 from agents.language_model.prefix_tree import build_prefix_tree
-from agents.language_model.prompt_batch import PromptBatch, length_passes, pad_batch
+from agents.language_model.prompt_batch import PromptBatch, group_tokens, length_passes, pad_batch
 from agents.miniflan.architecture import MINIFLAN_FOLDER
 from bench.memory import keep_freed_memory
 from envs import TextEnv, VectorEnv
@@ -92,13 +92,11 @@ PROMPTS = 8
 """Prompts in a pass; fewer would spend an update on the gradients of T5-small's vocabulary."""
 PLAIN = {"score": 1, "update": 2}
 """Prompts in a pass of the plain way."""
-EMULATED = 2
-"""Prompts in 16-bit numbers, which take many times as long where the processor lacks them."""
 MINIBATCH, PLAYED, PASS_TOKENS = 64, 20, 2048
 """Prompts of different lengths, steps of random play before them, the laptop profile's budget."""
 FEWEST, MOST = 6, 24
 GRID = [(FEWEST, 100), (FEWEST, 200), (FEWEST, 400), (12, 200), (MOST, 200)]
-"""Actions and tokens in a prompt; 16-bit numbers in the second cell only."""
+"""Actions and tokens in a prompt; 16-bit numbers with the fewest and most at 200 tokens."""
 
 
 @pytest.mark.parametrize(("n_actions", "length"), GRID)
@@ -140,9 +138,8 @@ def test_language_model(benchmark, size: str, work: str, n_actions: int, length:
         "one row per action": partial(per_prompt, plain_scores, len(plain.ids)),
         "matrix product": lambda: min(seconds(lambda: square @ square) for _ in range(4)),
     }
-    if (n_actions, length) == (FEWEST, 200):
-        some = PromptBatch(batch.ids[:EMULATED], batch.mask[:EMULATED], length)
-        in_short = partial(per_prompt, lambda: short([some], tree)[0], EMULATED)
+    if n_actions in (FEWEST, MOST) and length == 200:
+        in_short = partial(per_prompt, lambda: short([batch], tree)[0], len(batch.ids))
         ways["prefix tree, bfloat16"] = in_short
     if n_actions == MOST:
         few = build_prefix_tree(candidates(FEWEST), 0)
@@ -173,7 +170,9 @@ def test_groups(benchmark, work: str) -> None:
     rows = [np.array(ids) for ids in tokens]
     read = [
         [pad_batch([rows[i] for i in group], 0, CPU) for group in groups]
-        for groups in length_passes([len(row) for row in rows], PASS_TOKENS, CPU)
+        for groups in length_passes(
+            [len(row) for row in rows], PASS_TOKENS, group_tokens(CPU, together=True)
+        )
     ]
     each = [[group] for groups in read for group in groups]
     policy = LanguageModelPolicy(model("MiniFlan"), n_actions=6, value_hidden=64)

@@ -23,6 +23,7 @@ from envs import TextEnv, VectorEnv
 from envs.levels import BabyAITextLevel
 
 EPISODES, EPISODE_STEPS = 8, 40
+RESETS = 40  # a few levels take many tries
 
 
 ENVIRONMENTS = {
@@ -43,14 +44,14 @@ def step_seconds(env) -> float:
 
 
 def reset_seconds(env) -> float:
-    return seconds(lambda: [env.reset(seed=seed) for seed in range(EPISODES)])
+    return seconds(lambda: [env.reset(seed=seed) for seed in range(RESETS)])
 
 
 @pytest.mark.parametrize("work", ["step", "reset"])
 def test_environment(benchmark, work: str) -> None:
     play = {"step": step_seconds, "reset": reset_seconds}[work]
     ways = {name: partial(play, build("MixedTrainLocal")) for name, build in ENVIRONMENTS.items()}
-    count = EPISODES * (EPISODE_STEPS if work == "step" else 1)
+    count = EPISODES * EPISODE_STEPS if work == "step" else RESETS
     compare(benchmark, ways, cell="environment", work=work, count=count)
 
 
@@ -136,14 +137,17 @@ from bench.memory import postpone_collection
 postpone_collection()  # as every command does
 from bench.lifecycle import build_agent
 from bench.profile import load_profile
-(config,) = load_profile("laptop", [], ("gflan-t5",)).runs([0])
+(config,) = load_profile("laptop", [], ("{}",)).runs([0])
 build_agent(config)
 """
+START = "start of a training: imports and model"
 COMMANDS = {
     "glam --help": ("-m", "bench", "--help"),
     "glam agents": ("-m", "bench", "agents"),
     "glam splits": ("-m", "bench", "splits"),
-    "start of a training: imports and model": ("-c", BUILD),
+    START: ("-c", BUILD.format("gflan-t5")),
+    f"{START}, drrn": ("-c", BUILD.format("drrn")),
+    f"{START}, symbolic-ppo": ("-c", BUILD.format("symbolic-ppo")),
     "glam train, two steps and one update": ("-m", "bench", *TRAIN),
 }
 
