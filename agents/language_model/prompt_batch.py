@@ -55,12 +55,16 @@ def group_tokens(device: torch.device, *, together: bool) -> int:
     """What one more group of prompts may cost, in tokens.
 
     On a CPU little if the groups of a pass are read together: so little that MiniFlan's prompts are
-    padded by less than 5%, those of a rollout too. An accelerator waits for every operation to be
-    handed over: most that still pads a minibatch of the paper's prompts by less than 5%.
+    padded by less than 5%, those of a rollout too. Apart each group is a pass, which costs more. An
+    accelerator waits for every operation to be handed over: most that still pads a minibatch of the
+    paper's prompts by less than 5%.
 
     Args:
         device: Where they are read.
         together: Whether the groups of a pass go through the model as one, as a T5's do.
+
+    Returns:
+        Tokens, for :func:`length_passes`.
     """
     if device.type != "cpu":
         return _LAUNCHED
