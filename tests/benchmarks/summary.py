@@ -27,7 +27,7 @@ BEGIN, END = "<!-- measured: made by `make bench`, do not edit -->", "<!-- end o
 
 TREE, SHORT, ROWS = "prefix tree", "prefix tree, bfloat16", "one row per action"
 FEW, PRODUCT = "prefix tree, 6 actions", "matrix product"
-_COLOURS = {TREE: "#0072B2", ROWS: "#D55E00"}
+_COLOURS = {TREE: "#0072B2", SHORT: "#56B4E9", ROWS: "#D55E00"}
 _MARKERS = {"MiniFlan": "o", "T5-small": "s"}
 
 Row = dict[str, Any]
@@ -166,6 +166,7 @@ def cost_figure(cells: list[Row]) -> Figure:
                     (cell[x], 1e3 * cell["ways"][way]["seconds"])
                     for cell in cells
                     if (cell["size"], cell["work"], cell[fixed[0]]) == (size, "score", fixed[1])
+                    and way in cell["ways"]
                 )
                 axes.plot(
                     [place for place, _ in picked],
