@@ -5,7 +5,23 @@ from pathlib import Path
 import pytest
 import torch
 from small_agents import agent, environments, miniflan_tokenizer, observations, run, weights
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    BertConfig,
+    BertLMHeadModel,
+    CodeGenConfig,
+    CodeGenForCausalLM,
+    CohereConfig,
+    CohereForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    XGLMConfig,
+    XGLMForCausalLM,
+)
 
 from agents import AgentError
 from agents.language_model import smollm2
@@ -73,6 +89,63 @@ def test_the_plan_counts_the_tokens_that_are_read(llama: str) -> None:
 @torch.no_grad()
 def test_scores_equal_one_action_at_a_time(llama: str, split: str) -> None:
     assert_scored_like_one_at_a_time(agent(llama), observations(split))
+
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+def saved(folder: Path, kind: type, config: object) -> str:
+    """A random causal model of a kind, with MiniFlan's tokenizer."""
+    torch.manual_seed(3)
+    model = kind(config)
+    with torch.no_grad():  # the default makes all actions as good as equal
+        for parameter in model.parameters():
+            parameter.mul_(4 if parameter.dim() > 1 else 1)
+    model.save_pretrained(folder)
+    miniflan_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+@torch.no_grad()
+def test_attention_that_is_not_fused_is_masked_too(tmp_path: Path) -> None:
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4}
+    config = CodeGenConfig(vocab_size=len(miniflan_tokenizer()), **sizes)
+    trained = agent(saved(tmp_path, CodeGenForCausalLM, config))
+    assert trained.backbone.model.config._attn_implementation == "eager"
+    assert_scored_like_one_at_a_time(trained, observations())
+
+
+@torch.no_grad()
+def test_a_causal_model_with_a_start_token_in_its_config_has_no_decoder(tmp_path: Path) -> None:
+    sizes = {"d_model": 32, "ffn_dim": 64, "num_layers": 2, "attention_heads": 4}
+    config = XGLMConfig(vocab_size=len(miniflan_tokenizer()), **sizes)
+    assert config.decoder_start_token_id is not None
+    assert_scored_like_one_at_a_time(
+        agent(saved(tmp_path, XGLMForCausalLM, config)), observations()
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (BertLMHeadModel, BertConfig),  # looks ahead
+        (CohereForCausalLM, CohereConfig),  # scales its logits
+        (MambaForCausalLM, MambaConfig),  # recurrent
+    ],
+)
+def test_a_model_that_would_be_misread_is_refused(tmp_path: Path, kind: type, config: type) -> None:
+    folder = saved(tmp_path, kind, config(vocab_size=len(miniflan_tokenizer()), **SMALL))
+    with pytest.raises(AgentError, match="cannot be read by this agent"):
+        agent(folder)
+
+
+def test_a_prompt_longer_than_the_attention_window_is_refused(tmp_path: Path) -> None:
+    config = MistralConfig(
+        vocab_size=len(miniflan_tokenizer()), num_key_value_heads=2, sliding_window=16, **SMALL
+    )
+    trained = agent(saved(tmp_path, MistralForCausalLM, config))
+    with pytest.raises(AgentError, match="attention window of 16"):
+        trained.act(observations())
 
 
 @torch.no_grad()

@@ -84,7 +84,7 @@ class LanguageModelAgent(Agent):
             fused=True,
         )
         self.generator = torch.Generator().manual_seed(context.seed)
-        start = getattr(model.config, "decoder_start_token_id", None)
+        start = model.config.decoder_start_token_id if model.config.is_encoder_decoder else None
         self.reader = Reader(self.backbone.tokenizer, start, self.device)
         self.recall = Recall(self.evaluate)
 
@@ -241,7 +241,8 @@ class LanguageModelAgent(Agent):
         Of a model with adapters, the adapters alone.
         """
         if self.adapted is None:
-            self.backbone.model.save_pretrained(directory / "model")
+            # In one file, which is what `load` opens.
+            self.backbone.model.save_pretrained(directory / "model", max_shard_size="10TB")
         else:
             save_adapters(self.adapted, directory / "model")
         self.backbone.tokenizer.save_pretrained(directory / "model")

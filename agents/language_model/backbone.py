@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from agents.base import AgentError
+from agents.language_model.causal import check_causal
 from agents.language_model.smollm2 import smollm2_folder
 from agents.miniflan.architecture import MINIFLAN_FOLDER, random_miniflan
 
@@ -72,7 +73,8 @@ def load_backbone(
         The backbone, on the CPU.
 
     Raises:
-        AgentError: If the checkpoint cannot be opened or is of neither kind.
+        AgentError: If the checkpoint cannot be opened, is of neither kind, or is a causal model
+            that :func:`check_causal` refuses.
     """
     # Loading and saving are silent; what goes wrong is raised.
     transformers_logging.set_verbosity_error()
@@ -104,10 +106,10 @@ def load_backbone(
         tokenizer.pad_token = tokenizer.eos_token  # masked wherever it stands
     if tokenizer.pad_token_id is None:
         raise AgentError(f"the tokenizer of {model!r} has no pad token")
-    if model == MINIFLAN:
-        # Short prompts are trained faster on a CPU by plain attention than by the fused one.
-        network.set_attn_implementation("eager")
-    return _backbone(network, tokenizer, name, pretrained=pretrained)
+    network.eval()
+    if not network.config.is_encoder_decoder:
+        check_causal(network)
+    return Backbone(network, tokenizer, name, pretrained, weights_hash(network.state_dict()))
 
 
 def weight_files(model: str) -> list[Path]:
@@ -128,11 +130,6 @@ def weights_hash(tensors: Mapping[str, torch.Tensor]) -> str:
         digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype};".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _backbone(network: Any, tokenizer: Any, name: str, *, pretrained: bool) -> Backbone:
-    digest = weights_hash(network.state_dict())
-    return Backbone(network.eval(), tokenizer, name, pretrained, digest)
 
 
 def _open(

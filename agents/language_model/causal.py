@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from agents.language_model.prefix_tree import PrefixTree
-from agents.language_model.prompt_batch import PromptBatch
+from agents.base import AgentError
+from agents.language_model.encoder_decoder import vocabulary_logits
+from agents.language_model.prefix_tree import PrefixTree, additive_mask, build_prefix_tree
+from agents.language_model.prompt_batch import PromptBatch, pad_batch
+
+_PROMPTS = ((1, 2, 3, 4, 5), (1, 2, 6))
+_ACTIONS = ((1, 2), (1, 3, 4), (5,))
+_ROUNDING = 1e-3
 
 
 def causal_states(
@@ -32,7 +39,17 @@ def causal_states(
 
     Returns:
         (batch, nodes, width) last hidden states.
+
+    Raises:
+        AgentError: If a prompt and an action are longer than the window that the model attends to.
     """
+    window = getattr(model.config, "sliding_window", None)
+    longest = max(group.ids.shape[1] for group in prompts) + tree.target.shape[1] - 1
+    if window is not None and longest > window:
+        raise AgentError(
+            f"a prompt of {longest} tokens, action included, is longer than the model's attention "
+            f"window of {window}"
+        )
     return torch.cat([_group_states(model, group, tree, nodes) for group in prompts])
 
 
@@ -48,7 +65,8 @@ def _group_states(model: Any, prompts: PromptBatch, tree: PrefixTree, nodes: int
     visible = tokens.new_ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool).tril()
     visible[longest:, longest:] = ancestors
     columns = torch.cat([prompts.mask, prompts.mask.new_ones(batch, nodes - 1)], 1)
-    attention = visible & columns[:, None]
+    # Additive: where attention is not fused, a model adds its mask as it is, and True would be 1.
+    attention = additive_mask(~(visible & columns[:, None]), model.dtype)
 
     # Checkpointed layers take no cache.
     shared = 0 if batch == 1 or model.is_activation_checkpointing else prompts.shared
@@ -68,6 +86,42 @@ def _group_states(model: Any, prompts: PromptBatch, tree: PrefixTree, nodes: int
     ).last_hidden_state
     last = hidden[torch.arange(batch, device=device), lengths - 1 - shared]
     return torch.cat([last[:, None], hidden[:, longest - shared :]], 1)
+
+
+@torch.no_grad()
+def check_causal(model: Any) -> None:
+    """Makes sure that a tree after a prompt is read as the library reads the same tokens in a row.
+
+    Of the architectures that transformers calls causal some take masks or positions in another way,
+    look ahead, are recurrent, or do more to the logits than their output layer.
+
+    Args:
+        model: A causal language model of transformers, in float32.
+
+    Raises:
+        AgentError: If log-probabilities differ by more than rounding.
+    """
+    kind = model.config.model_type
+    rows = [np.array(prompt) for prompt in _PROMPTS]
+    tree, batch = build_prefix_tree(_ACTIONS, 0), pad_batch(rows, 0, model.device)
+    differs = False
+    try:
+        states = causal_states(model, [batch], tree.to(model.device), len(tree.tokens))
+        ours = torch.log_softmax(vocabulary_logits(model, states), 2)
+        for i, prompt in enumerate(_PROMPTS):
+            for nodes, action in zip(tree.node, _ACTIONS, strict=True):
+                whole = torch.tensor([prompt + action], device=model.device)
+                theirs = torch.log_softmax(model(input_ids=whole).logits[0], 1)
+                pair = ours[i, nodes[: len(action)]], theirs[len(prompt) - 1 : -1]
+                differs |= not torch.allclose(*pair, rtol=_ROUNDING, atol=_ROUNDING)
+    except Exception as error:  # whatever an architecture makes of a mask for each pair of tokens
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise AgentError(f"a {kind} model cannot be read by this agent: {reason}") from error
+    if differs:
+        raise AgentError(
+            f"a {kind} model cannot be read by this agent: a tree of actions gives other "
+            "probabilities than each action by itself"
+        )
 
 
 def checkpoint_activations(model: Any) -> None:

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.activations import NewGELUActivation
 from transformers.models.t5.modeling_t5 import T5Attention
 
-from agents.language_model.prefix_tree import PrefixTree
+from agents.language_model.prefix_tree import PrefixTree, additive_mask
 from agents.language_model.prompt_batch import PromptBatch
 
 Shape = tuple[int, int]
@@ -74,7 +74,7 @@ def encode(model: Any, prompts: Sequence[PromptBatch]) -> Encoded:
     run, encoder = _runner(model), model.encoder
     shapes = tuple((len(group.ids), group.ids.shape[1]) for group in prompts)
     hidden = encoder.embed_tokens(torch.cat([group.ids.flatten() for group in prompts]))
-    hide = tuple(_hidden(~group.mask[:, None, None], hidden.dtype) for group in prompts)
+    hide = tuple(additive_mask(~group.mask[:, None, None], hidden.dtype) for group in prompts)
 
     longest = max(length for _, length in shapes)
     place = torch.arange(longest, device=hidden.device)
@@ -108,7 +108,7 @@ def decode(model: Any, tokens: Tensor, depth: Tensor, visible: Tensor, encoded: 
     batch, nodes = sum(rows for rows, _ in encoded.shapes), len(depth)
     hidden = decoder.embed_tokens(tokens).expand(batch, -1, -1).flatten(0, 1)
     # A node further down another branch may have a larger depth; the mask hides it.
-    apart = _hidden(~visible, hidden.dtype)
+    apart = additive_mask(~visible, hidden.dtype)
     for block in decoder.block:
         attention = block.layer[0].SelfAttention
         if attention.has_relative_attention_bias:
@@ -120,7 +120,7 @@ def decode(model: Any, tokens: Tensor, depth: Tensor, visible: Tensor, encoded: 
 
 def vocabulary_logits(model: Any, hidden: Tensor) -> Tensor:
     """Logits (..., vocabulary) of hidden states (..., width), of a T5 or a causal model."""
-    # T5 before 1.1 scales what its tied output layer reads; no causal model does.
+    # T5 before 1.1 scales what its tied output layer reads.
     if getattr(model.config, "scale_decoder_outputs", False):
         hidden = hidden * model.config.d_model**-0.5
     logits: Tensor = model.get_output_embeddings()(hidden)
@@ -261,11 +261,6 @@ def _position_bias(attention: Any, place: Tensor, *, bidirectional: bool) -> Ten
     )
     bias: Tensor = attention.relative_attention_bias(bucket).permute(2, 0, 1)[None]
     return bias.contiguous()  # every layer adds it to its scores, row by row
-
-
-def _hidden(where: Tensor, dtype: torch.dtype) -> Tensor:
-    """An additive mask: the lowest number where something must not be seen."""
-    return torch.zeros_like(where, dtype=dtype).masked_fill(where, torch.finfo(dtype).min)
 
 
 def _plainly(block: Callable[..., Tensor], *inputs: Any) -> Tensor:

@@ -86,3 +86,8 @@ def build_prefix_tree(actions: Sequence[Sequence[int]], start_token: int) -> Pre
         target=target,
         scored=scored,
     )
+
+
+def additive_mask(hidden: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to scores: 0, and the lowest number where something must not be seen."""
+    return torch.zeros_like(hidden, dtype=dtype).masked_fill(hidden, torch.finfo(dtype).min)

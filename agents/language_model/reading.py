@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from agents.base import AgentError
 from agents.language_model.prefix_tree import PrefixTree, build_prefix_tree
 from envs.observation import Observation
 
@@ -94,9 +95,16 @@ def continuations(
     Args:
         phrases: The candidate actions.
         tokens: The tokenizer, without special tokens.
+
+    Raises:
+        AgentError: If the tokenizer joins a phrase to what is before it.
     """
     (before,) = tokens([_LAST_SIGN])
-    return [ids[len(before) :] for ids in tokens([f"{_LAST_SIGN} {phrase}" for phrase in phrases])]
+    whole = tokens([f"{_LAST_SIGN} {phrase}" for phrase in phrases])
+    for phrase, ids in zip(phrases, whole, strict=True):
+        if ids[: len(before)] != before or len(ids) == len(before):
+            raise AgentError(f"the tokenizer has no tokens of {phrase!r} alone after a prompt")
+    return [ids[len(before) :] for ids in whole]
 
 
 def by_phrases(observations: Sequence[Observation]) -> dict[tuple[str, ...], list[int]]:
