@@ -185,7 +185,7 @@ def pretrain(model: str, out: Path, overrides: tuple[str, ...], threads: int) ->
 @click.option(
     "--episodes",
     type=click.IntRange(1, 1_000_000),
-    help="Test episodes per split, for this run from now on.",
+    help="Test episodes of every split, for this run from now on; those there are are replaced.",
 )
 @click.option(
     "--agent",
@@ -193,8 +193,13 @@ def pretrain(model: str, out: Path, overrides: tuple[str, ...], threads: int) ->
     metavar="FILE.py:CLASS",
     help="The run's own agent, where it is code in a file; such code runs only when named.",
 )
+@click.option("--device", metavar="NAME", help="Torch device in place of the training's.")
 def evaluate(
-    run: Path, splits: tuple[str, ...], episodes: int | None, agent_file: str | None
+    run: Path,
+    splits: tuple[str, ...],
+    episodes: int | None,
+    agent_file: str | None,
+    device: str | None,
 ) -> None:
     """Test a trained run again, or on further splits.
 
@@ -208,7 +213,7 @@ def evaluate(
     for name in splits:
         if name not in SPLITS:
             raise ConfigError(f"unknown split {name!r}{nearest(name, SPLITS)}")
-    evaluate_run(RunDirectory(run), new_console(), splits, episodes, agent_file)
+    evaluate_run(RunDirectory(run), new_console(), splits, episodes, agent_file, device)
 
 
 @cli.command()

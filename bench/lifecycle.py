@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -168,6 +168,7 @@ def evaluate_run(
     splits: Iterable[str] = (),
     episodes: int | None = None,
     agent_file: str | None = None,
+    device: str | None = None,
 ) -> None:
     """Evaluates a trained run again, or on further splits.
 
@@ -175,41 +176,49 @@ def evaluate_run(
         run: A run whose training has ended.
         console: Where progress is shown.
         splits: Splits to play; by default those of its config.
-        episodes: Another number of test episodes; then all splits of its config are played.
+        episodes: Another number of test episodes; then all splits that there are are played.
         agent_file: The ``path/to/file.py:Class`` of the run's agent, if it is one: a directory of
             records alone must not decide which code is run.
+        device: Torch device in place of the one it was trained on.
 
     Raises:
-        RunError: If it is not trained, another process works in it, or its agent is a file that
-            was not named.
+        RunError: If it is not trained or has no checkpoint, another process works in it, its agent
+            is a file that was not named, or splits that are not to be played would lose rows.
         RunFailed: If the evaluation ended with an error.
         Interrupted: If a signal stopped it.
     """
     config = run.config()
-    named = with_named_code(run, agent_file)
-    agent = build_agent(named)
     wanted = replace(
         config,
         evaluation=replace(config.evaluation, episodes=episodes or config.evaluation.episodes),
     )
-    asked = list(splits) or list(config.evaluation.splits)
-    if wanted != config:  # all that is there is of the other number
-        asked += [*config.evaluation.splits, *(name for name in run.evaluated() if name in SPLITS)]
-    asked = list(dict.fromkeys(asked))
+    count = wanted.evaluation.episodes
+    # What has rows of another number, an interrupted call's too, is played again.
+    stale = [name for name in run.evaluated() if name in SPLITS and not run.tested(name, count)]
+    if episodes is not None and splits and set(stale) - set(splits):
+        others = ", ".join(name for name in stale if name not in splits)
+        raise RunError(
+            f"{count} test episodes would replace those of {others} too, as a run has one number "
+            f"for all of its splits; leave out --split, or --episodes"
+        )
+    asked = list(dict.fromkeys([*(splits or config.evaluation.splits), *stale]))
     config.environment.check(asked)
+    agent = build_agent(replace(with_named_code(run, agent_file), device=device or config.device))
     with run.lock():
-        manifest = run.manifest() or {}
-        if manifest.get("state") not in ("trained", "complete"):
-            raise RunError(f"{run.path} is not trained yet; `glam train` goes on with it")
         obstacle = run.obstacle(config, _identity(agent, config)["model"])
         if obstacle is not None:
             raise RunError(obstacle)
+        manifest = run.manifest() or {}
+        if manifest.get("state") not in ("trained", "complete"):
+            raise RunError(f"{run.path} is not trained yet; `glam train` goes on with it")
+        if agent.learns and run.checkpoints.latest() is None:
+            raise RunError(f"{run.path} has no checkpoint, so only its rows are left")
         run.write_config(wanted)
         run.note_code(type(agent))
         run.update_manifest(
             "trained",
             config_hash=config_hash(wanted),
-            seeds={**manifest["seeds"], "test_count": wanted.evaluation.episodes},
+            seeds={**manifest["seeds"], "test_count": count},
             splits={**manifest["splits"], **split_records(asked)},
         )
         with logging_to(run.log, console):
@@ -217,11 +226,22 @@ def evaluate_run(
             try:
                 sitting.guard(lambda: sitting.go_on(test=True, again=asked))
             except RunFailed:
-                count = wanted.evaluation.episodes
-                if all(run.tested(name, count) for name in wanted.evaluation.splits):
-                    # The rows that were there still are; the run stays as good as it was.
-                    run.update_manifest("trained", error=(run.manifest() or {}).get("error"))
+                _put_back(run, config, manifest)
                 raise
+
+
+def _put_back(run: RunDirectory, config: RunConfig, manifest: Mapping[str, Any]) -> None:
+    """After a failed test: a run whose earlier rows are all there is as good as it was."""
+
+    def all_there(count: int) -> bool:
+        return all(run.tested(name, count) for name in config.evaluation.splits)
+
+    if manifest["state"] == "complete" and all_there(config.evaluation.episodes):
+        run.write_config(config)
+        kept = {name: manifest[name] for name in ("config_hash", "seeds", "error", "finished")}
+        run.update_manifest("complete", **kept)
+    elif all_there(run.config().evaluation.episodes):
+        run.update_manifest("trained", error=(run.manifest() or {}).get("error"))
 
 
 def with_named_code(run: RunDirectory, agent_file: str | None) -> RunConfig:

@@ -14,7 +14,7 @@ from bench.config import ConfigError, EvaluationConfig
 from bench.evaluate import evaluate
 from bench.lifecycle import build_agent, evaluate_run
 from bench.row_file import EVALUATION_COLUMNS
-from bench.run import RunError
+from bench.run import RunError, RunFailed
 from envs import SPLITS, TextEnv, evaluation_seeds
 
 
@@ -148,6 +148,58 @@ def test_another_number_of_episodes_is_played_of_every_split_that_there_is(tmp_p
         "english-goto": True,
         "synonym-actions": True,
     }
+
+
+def files(run):
+    return {
+        str(path.relative_to(run.path)): path.read_bytes()
+        for path in run.path.rglob("*")
+        if path.is_file() and path.name != "train.log"
+    }
+
+
+def test_a_record_without_its_checkpoint_is_left_as_it_is(tmp_path):
+    run = run_in_process(small_config(), tmp_path)
+    shutil.rmtree(run.checkpoints.directory)
+    before = files(run)
+    with pytest.raises(RunError, match="has no checkpoint"):
+        evaluate_run(run, quiet(), agent_file=TABULAR)
+    assert files(run) == before
+
+
+@pytest.mark.parametrize("episodes", [None, 8])
+def test_a_test_that_fails_leaves_a_complete_run_complete(tmp_path, episodes):
+    run = run_in_process(small_config(), tmp_path)
+    before = files(run)
+    broken = tmp_path / "broken.py"
+    code = Path(TABULAR.rpartition(":")[0]).read_text()
+    broken.write_text(
+        code.replace("def act(", "def act(self, _):\n        unknown()\n\n    def old(")
+    )
+    with pytest.raises(RunFailed, match="unknown"):
+        evaluate_run(run, quiet(), episodes=episodes, agent_file=f"{broken}:Tabular")
+    after = files(run)
+    assert {name for name in after if after[name] != before.get(name)} == {"manifest.json"}
+    assert (run.state(), run.manifest()["error"]) == ("complete", None)
+    run_in_process(small_config(), tmp_path)  # nothing is left to be done
+
+
+def test_rows_of_a_split_are_not_lost_to_a_number_asked_of_another(tmp_path):
+    run = run_in_process(small_config(), tmp_path)
+    before = files(run)
+    with pytest.raises(RunError, match="replace those of english-goto"):
+        evaluate_run(run, quiet(), ["synonym-actions"], episodes=8, agent_file=TABULAR)
+    assert files(run) == before
+
+
+def test_what_an_interrupted_call_left_is_played_by_the_next(tmp_path):
+    run = run_in_process(small_config(), tmp_path)
+    evaluate_run(run, quiet(), ["synonym-actions"], agent_file=TABULAR)
+    old = run.evaluation("synonym-actions").read_bytes()
+    evaluate_run(run, quiet(), episodes=8, agent_file=TABULAR)
+    run.evaluation("synonym-actions").write_bytes(old)  # as if the signal had come before it
+    evaluate_run(run, quiet(), episodes=8, agent_file=TABULAR)
+    assert all(run.tested(name, 8) for name in run.evaluated())
 
 
 def test_a_file_that_moved_is_named_where_it_is(tmp_path):
