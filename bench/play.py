@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from agents.base import Agent, Judgement
 from agents.registry import is_file
 from bench.config import RunConfig
-from bench.lifecycle import build_agent, with_named_code
+from bench.lifecycle import build_agent, device_here, with_named_code
 from bench.profile import load_profile
 from bench.run import RunDirectory, RunError
 from bench.scenes import State, state_of
@@ -93,7 +93,7 @@ def open_game(
             raise RunError(f"{directory} is played in its own setting, without --set")
         run = RunDirectory(directory)
         config = with_named_code(run, agent_file)
-        agent = build_agent(config)
+        agent = build_agent(replace(config, device=device_here(config.device)))
         title = f"{config.agent} seed {config.seed}"
         if agent.learns:
             checkpoint = run.checkpoints.latest()

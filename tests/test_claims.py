@@ -36,13 +36,30 @@ def test_claims_that_do_not_hold(tmp_path, gflan, rival, expected):
     assert outcome_of(tmp_path) == expected
 
 
-def test_every_agent_that_learns_is_a_rival(tmp_path):
+def test_our_ablation_is_a_rival(tmp_path):
     write_three_agents(tmp_path)
     for seed in (0, 1):
         write_run(tmp_path, "npe-flan-t5", seed, training=training(13))
     (q1, *_) = verdicts(read_records(tmp_path))
     assert q1.outcome == DIFFERENT
     assert q1.evidence.startswith("SE 0.60 against 0.65 of npe-flan-t5")
+
+
+def test_of_a_users_agent_the_article_claims_nothing(tmp_path):
+    write_three_agents(tmp_path)
+    for seed in (0, 1):
+        write_run(tmp_path, "mine", seed, training=training(13))
+    (q1, *_) = verdicts(read_records(tmp_path))
+    assert q1.outcome == SAME
+    assert q1.evidence.endswith("; as fast, but not the article's: mine 0.65")
+
+
+def test_a_tie_is_no_verdict_and_nor_is_a_rival_of_ours_alone(tmp_path):
+    write_three_agents(tmp_path / "tie", rival=12)
+    assert outcome_of(tmp_path / "tie")[0] == UNDECIDED
+    for agent, won in (("gflan-t5", 12), ("npe-flan-t5", 4)):
+        write_run(tmp_path / "ours", agent, 0, training=training(won))
+    assert outcome_of(tmp_path / "ours")[0] == UNDECIDED
 
 
 def test_a_loss_on_the_threshold_is_judged_as_the_rule_says(tmp_path):

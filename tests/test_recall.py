@@ -1,5 +1,6 @@
 """What is remembered of a prompt: the model's answer, for as long as its weights stay."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,6 +29,23 @@ def test_each_prompt_is_asked_about_once() -> None:
             expected = trained.evaluate(batch)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
         assert not found[0].requires_grad
+
+
+def test_a_policy_that_reads_more_is_asked_about_more() -> None:
+    class ReadsImages(type(agent())):
+        def question(self, observation):
+            return super().question(observation), observation.images[-1].tobytes()
+
+    (seen,) = observations()[:1]
+    other = replace(seen, images=tuple(1 - image for image in seen.images))
+    assert seen.prompt() == other.prompt()
+    trained = agent()
+    for kind, number in ((type(trained), 1), (ReadsImages, 2)):
+        trained.__class__ = kind
+        recall = Recall(trained.evaluate, trained.question)
+        recall([seen, other])
+        assert len(recall._answers) == len(module.distinct([seen, other], trained.question)[0])
+        assert len(recall._answers) == number
 
 
 def test_answers_come_in_the_order_of_a_mixed_batch() -> None:
@@ -64,7 +82,7 @@ def test_a_minibatch_with_repeats_learns_like_one_whose_rows_are_all_read(monkey
         trained = agent()
         if apart:
             rows = [[i] for i in range(len(batch))]
-            monkeypatch.setattr(module, "distinct", lambda seen, rows=rows: (seen, rows))
+            monkeypatch.setattr(module, "distinct", lambda seen, _, rows=rows: (seen, rows))
         logged = trained._step(batch, minibatch)
         found.append((logged, [p.grad for p in trained.trained]))
     torch.testing.assert_close(found[0][0], found[1][0], atol=1e-5, rtol=1e-4)

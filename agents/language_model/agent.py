@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,7 +25,7 @@ from agents.language_model.policy import LanguageModelPolicy
 from agents.language_model.precision import choose_precision
 from agents.language_model.prompt_batch import PromptBatch, group_tokens, length_passes, pad_batch
 from agents.language_model.reading import Reader, by_phrases
-from agents.language_model.recall import Recall, distinct
+from agents.language_model.recall import Recall, distinct, prompt_and_phrases
 from agents.ppo import Rollout, collect_rollout, generalized_advantages, ppo_loss
 from agents.schedule import decayed
 from agents.training_state import load_model, load_optimizer, save_optimizer
@@ -86,7 +86,14 @@ class LanguageModelAgent(Agent):
         self.generator = torch.Generator().manual_seed(context.seed)
         start = model.config.decoder_start_token_id if model.config.is_encoder_decoder else None
         self.reader = Reader(self.backbone.tokenizer, start, self.device)
-        self.recall = Recall(self.evaluate)
+        self.recall = Recall(self.evaluate, self.question)
+
+    def question(self, observation: Observation) -> Hashable:
+        """What decides the answer: observations that ask the same are scored once.
+
+        A subclass whose policy reads more than prompt and phrases adds it here.
+        """
+        return prompt_and_phrases(observation)
 
     def act(self, observations: Sequence[Observation]) -> NDArray[np.integer]:
         """Samples from the policy with each observation's own draw; returns (batch,) indices."""
@@ -195,7 +202,7 @@ class LanguageModelAgent(Agent):
         Returns:
             What is logged, in the order of ``_LOGGED``, on the device.
         """
-        asked, members = distinct(observations)
+        asked, members = distinct(observations, self.question)
         lengths = [len(prompt) for prompt in self.reader.prompts(asked)]
         totals = torch.zeros(len(_LOGGED), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)

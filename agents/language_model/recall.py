@@ -7,7 +7,7 @@ a minibatch; with three views about one in fifteen, and hardly any.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,32 +17,34 @@ from envs.observation import Observation
 
 _KEPT = 100_000  # about 50 MB
 
-Question = tuple[str, tuple[str, ...]]
-"""What a model is asked: a prompt and the phrases to choose from."""
+Question = Callable[[Observation], Hashable]
+"""What a model is asked about an observation; where it is the same, so is the answer."""
 
 
-def questions(observations: Sequence[Observation]) -> list[Question]:
-    """What the model is asked about each observation."""
-    return [(observation.prompt(), observation.action_phrases) for observation in observations]
+def prompt_and_phrases(observation: Observation) -> Hashable:
+    """All that a language model reads."""
+    return observation.prompt(), observation.action_phrases
 
 
 class Recall:
     """A policy that remembers its answers for as long as the weights stay."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, question: Question = prompt_and_phrases) -> None:
         """Begins with nothing scored.
 
         Args:
-            policy: What is asked about prompts that are new.
+            policy: What is asked about observations that ask something new.
+            question: What an observation asks.
         """
         self._policy = policy
-        self._answers: dict[Question, Tensor] = {}
+        self._question = question
+        self._answers: dict[Hashable, Tensor] = {}
 
     def __call__(self, observations: Sequence[Observation]) -> tuple[Tensor, Tensor]:
         """Log-policy (batch, n_actions) and values (batch,), as the policy's, without gradient."""
         if len(self._answers) > _KEPT:
             self.forget()
-        asked = questions(observations)
+        asked = [*map(self._question, observations)]
         new = {
             question: observation
             for question, observation in zip(asked, observations, strict=True)
@@ -61,18 +63,21 @@ class Recall:
         self._answers.clear()
 
 
-def distinct(observations: Sequence[Observation]) -> tuple[list[Observation], list[list[int]]]:
+def distinct(
+    observations: Sequence[Observation], question: Question = prompt_and_phrases
+) -> tuple[list[Observation], list[list[int]]]:
     """The observations that ask something different.
 
     Args:
         observations: (batch,) observations.
+        question: What an observation asks.
 
     Returns:
         One observation of each kind, in the order in which they come, and the indices of all of
         that kind.
     """
-    alike: dict[Question, list[int]] = {}
-    for i, question in enumerate(questions(observations)):
-        alike.setdefault(question, []).append(i)
+    alike: dict[Hashable, list[int]] = {}
+    for i, asked in enumerate(map(question, observations)):
+        alike.setdefault(asked, []).append(i)
     members = list(alike.values())
     return [observations[rows[0]] for rows in members], members
