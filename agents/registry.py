@@ -213,16 +213,19 @@ def load_cost(entry: AgentEntry, options: Any, n_actions: int) -> Any | None:
         n_actions: Size of the action set.
 
     Returns:
-        For a language model a ``LanguageModelCost``; None for an agent whose cost is only known
-        by trying it.
+        For a ``LanguageModelAgent``, a subclass included, a ``LanguageModelCost``; None for an
+        agent whose cost is only known by trying it.
 
     Raises:
         AgentError: If the language model's dimensions are not known here.
     """
-    if not entry.target.startswith("agents.language_model."):
+    agent_class = entry.load()
+    # Asked of the module only if a class has come from it: others need not wait for its imports.
+    module = sys.modules.get("agents.language_model.agent")
+    if module is None or not issubclass(agent_class, module.LanguageModelAgent):
         return None
-    module = importlib.import_module("agents.language_model.cost")
-    return module.LanguageModelCost(options, n_actions, learns=entry.load().learns)
+    cost = importlib.import_module("agents.language_model.cost")
+    return cost.LanguageModelCost(options, n_actions, learns=agent_class.learns)
 
 
 def _import_file(path: Path) -> Any:

@@ -125,6 +125,8 @@ def _different_origin(records: Records) -> list[str]:
             (
                 manifest.get("machine", {}).get("processor"),
                 manifest.get("machine", {}).get("threads"),
+                manifest.get("machine", {}).get("gpu"),
+                (manifest.get("model") or {}).get("precision"),
                 manifest.get("versions", {}).get("torch"),
             )
             for manifest in manifests
@@ -132,7 +134,7 @@ def _different_origin(records: Records) -> list[str]:
         if len(origins) > 1:
             sentences.append(
                 f"{agent}: its seeds come from {len(origins)} different machines, numbers of "
-                "threads or versions of torch, whose last digits differ."
+                "threads, precisions or versions of torch, whose last digits differ."
             )
     return sentences
 

@@ -70,7 +70,8 @@ FORCE_NEW = click.option(
 
 def with_device(overrides: Sequence[str], device: str | None) -> tuple[str, ...]:
     """The ``--set`` pairs, ``--device`` among them."""
-    return (*overrides, *([f"device={device}"] if device else []))
+    # An agent's own gives way to it as well.
+    return (*overrides, *([f"device={device}", f"agent.device={device}"] if device else []))
 
 
 def new_console() -> Console:

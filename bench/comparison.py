@@ -19,6 +19,9 @@ ABOVE = "above Random"
 
 WITHIN = "within interval"
 OUTSIDE = "not reproduced"
+TOO_WIDE = "undecided: interval too wide"
+WIDEST = 0.2
+"""Half of an interval beyond which it meets nearly every rate; of two seeds .03 apart it is .19."""
 SAME_DIRECTION = "direction reproduced"
 OTHER_DIRECTION = "direction not reproduced"
 NOT_MEASURED = "not measured"
@@ -29,8 +32,8 @@ RULE = (
     f"{ABOVE} where there is no reference, {KEPT} at a loss of at most {-LARGEST_LOSS:.0%}, "
     f"{LOST} at more than {-COLLAPSE:.0%}, {REDUCED} between.",
     f"Verdict, in the paper's setting: {WITHIN} if the paper's rate, ±{READING_ERROR:g} for "
-    f"reading it off a figure, meets our 95% t interval over seeds, else {OUTSIDE}; not comparable "
-    "at one seed.",
+    f"reading it off a figure, meets our 95% t interval over seeds, else {OUTSIDE}; undecided if "
+    f"half of the interval is more than {WIDEST:g}; not comparable at one seed.",
     f"Elsewhere the rates themselves are not comparable and only the result is: {SAME_DIRECTION} "
     f"if ours is the paper's, else {OTHER_DIRECTION}. A language model that is not pretrained "
     "where the paper's is makes the agent not comparable at all.",
@@ -133,6 +136,8 @@ def _verdict(cell: Cell, published: float, theirs: str, ours: str, setting: str)
         summary = cell.over_seeds
         if math.isnan(summary.half_width):
             return "not comparable: one seed"
+        if summary.half_width > WIDEST:
+            return TOO_WIDE
         near = abs(summary.mean - published) <= summary.half_width + READING_ERROR
         return WITHIN if near else OUTSIDE
     if not ours or not theirs:

@@ -39,7 +39,7 @@ def first_manifest(
         "config_hash": config_hash(config),
         "git": provenance.git_state(),
         "versions": provenance.versions(),
-        "machine": provenance.machine(config.threads),
+        "machine": provenance.machine(config.threads, config.device),
         "processes": processes,
         "model": dict(identity.get("model", {})),
         "weight_files_sha256": weight_files_hash(config),

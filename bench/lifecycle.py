@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -50,6 +51,8 @@ def build_agent(config: RunConfig, processes: Processes = ALONE) -> Agent:
         )
     options: Any = validated(agent_class.Config, config.agent_options, f"agents.{config.agent}")
     check_device(config.device)
+    if config.device.startswith("cuda"):
+        repeat_sums()
     keep_freed_memory()
     if "torch" in sys.modules:  # an agent without it should not wait for its import
         sys.modules["torch"].set_num_threads(config.threads)
@@ -67,6 +70,20 @@ def build_agent(config: RunConfig, processes: Processes = ALONE) -> Agent:
         agent = agent_class(options, context)
     resume_collection()
     return agent
+
+
+def repeat_sums() -> None:
+    """Has a GPU add in the same order every time, where PyTorch knows how; else it warns.
+
+    To be called before the first tensor is there: cuBLAS reads its variable once.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Nothing here reads memory that was not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False
 
 
 def check_device(device: str) -> None:

@@ -45,9 +45,9 @@ class Profile:
         train: The budget of training.
         evaluation: What is played after training.
         seeds: One run of every agent for each.
-        agents: Options of each agent by its name in tables and paths. Two are the harness's:
+        agents: Options of each agent by its name in tables and paths. Three are the harness's:
             ``agent``, the registry's name or ``path/to/file.py:Class`` where the name is only a
-            label, and ``n_envs`` in place of ``train.n_envs``.
+            label, ``n_envs`` in place of ``train.n_envs``, and ``device`` in place of this one.
         device: Torch device.
         threads: CPU threads of one run.
     """
@@ -78,7 +78,9 @@ class Profile:
         self.environment.check(self.evaluation.splits)
         seeds = tuple(dict.fromkeys(self.seeds if seeds is None else seeds))
         for name, given in self.agents.items():
-            entry, n_envs, options = _resolved(name, given)
+            entry, own, options = _resolved(name, given)
+            n_envs, device = own.get("n_envs"), own.get("device", self.device)
+            here = validated(Profile, {"name": self.name, "device": device}, f"agents.{name}")
             train = self.train if n_envs is None else {**vars(self.train), "n_envs": n_envs}
             if not isinstance(train, TrainConfig):
                 train = validated(TrainConfig, train, f"agents.{name}")
@@ -92,7 +94,7 @@ class Profile:
                     train=train,
                     evaluation=self.evaluation,
                     agent_options=options,
-                    device=self.device,
+                    device=here.device,
                     threads=self.threads,
                 )
 
@@ -217,11 +219,11 @@ def _code(reference: str) -> tuple[Path | str, str]:
     return (Path(path).resolve() if is_file(reference) else path, name)
 
 
-def _resolved(name: str, given: Mapping[str, Any]) -> tuple[str, int | None, dict[str, Any]]:
-    """An agent's entry, its own number of environments, and all of its options."""
+def _resolved(name: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """An agent's entry, what of the harness's it has of its own, and all of its options."""
     options = dict(given)
     reference = options.pop("agent", name)
-    n_envs = options.pop("n_envs", None)
+    own = {key: options.pop(key) for key in ("n_envs", "device") if options.get(key) is not None}
     if not isinstance(reference, str):
         raise ConfigError(f"agents.{name}.agent: must be a name, got {reference!r}")
     entry = find(reference)
@@ -230,7 +232,7 @@ def _resolved(name: str, given: Mapping[str, Any]) -> tuple[str, int | None, dic
         raise AgentError(f"agent {name!r}: its Config must be a dataclass")
     try:
         config = validated(config_class, {**entry.preset, **options}, f"agents.{name}")
-        return reference, n_envs, json.loads(json.dumps(dataclasses.asdict(config)))
+        return reference, own, json.loads(json.dumps(dataclasses.asdict(config)))
     except ConfigError:
         raise
     except Exception as error:  # a stranger's types and checks

@@ -50,14 +50,16 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def machine(threads: int) -> dict[str, Any]:
+def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
     """The machine.
 
     Args:
         threads: CPU threads the run uses.
+        device: Torch device the run uses.
 
     Returns:
-        ``platform``, ``processor``, ``cores`` this process may use, ``memory_gb``, ``threads``.
+        ``platform``, ``processor``, ``cores`` this process may use, ``memory_gb``, ``threads``;
+        on a GPU also ``gpu``, its name and the version of CUDA.
     """
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
@@ -66,7 +68,18 @@ def machine(threads: int) -> dict[str, Any]:
         "cores": available_cores(),
         "memory_gb": round(memory / 2**30, 1),
         "threads": threads,
+        **_gpu(device),
     }
+
+
+def _gpu(device: str) -> dict[str, str]:
+    if not device.startswith("cuda"):
+        return {}
+    import torch
+
+    if not torch.cuda.is_available():  # a job's failure may be recorded where there is none
+        return {}
+    return {"gpu": f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"}
 
 
 def available_cores() -> int:

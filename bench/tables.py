@@ -196,6 +196,8 @@ def runs_table(records: Records) -> Table:
             "config hash",
             "commit",
             "dirty",
+            "agent file",
+            "its sha256",
             "model",
             "pretrained",
             "weights sha256",
@@ -216,7 +218,7 @@ def _hours(records: Records) -> float:
 def _provenance(records: Records, run: Run) -> Row:
     manifest = run.manifest
     git, model = manifest.get("git") or {}, manifest.get("model") or {}
-    seconds = manifest.get("wall_seconds") or {}
+    seconds, code = manifest.get("wall_seconds") or {}, manifest.get("code_sha256") or []
     return (
         run.agent,
         run.label,
@@ -227,6 +229,8 @@ def _provenance(records: Records, run: Run) -> Row:
         abbreviated_entry(_text(manifest.get("config_hash"))),
         abbreviated_entry(_text(git.get("commit"))),
         _text(git.get("dirty")),
+        run.config.get("entry", "") if code else "",  # no commit of ours has it
+        abbreviated_entry(" ".join(code)),
         _text(model.get("name")),
         _text(model.get("pretrained")),
         abbreviated_entry(_text(model.get("weights_sha256"))),

@@ -56,6 +56,7 @@ def write_run(
     steps: int = 1000,
     profile: str = "laptop",
     environment: Mapping[str, Any] | None = None,
+    entry: str | None = None,
     **manifest: Any,
 ) -> Path:
     """Write one run.
@@ -72,6 +73,7 @@ def write_run(
         steps: Step budget.
         profile: Name of the profile.
         environment: Level options that differ from the paper's.
+        entry: What the agent is; by default what its directory is called.
         **manifest: Further keys of the manifest, or other values.
 
     Returns:
@@ -92,6 +94,7 @@ def write_run(
     }
     config = {
         "profile": profile,
+        "entry": entry or agent,
         "environment": level,
         "train": {"steps": steps},
         "evaluation": {"episodes": episodes, "splits": list(tests)},

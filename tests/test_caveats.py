@@ -1,5 +1,6 @@
 """What a reader of records must know, said by the page."""
 
+import pytest
 from record_files import outcomes, write_run
 
 from bench.caveats import caveats
@@ -34,6 +35,17 @@ def test_seeds_of_another_origin_are_named(tmp_path):
     found = [s for s in caveats(read_records(tmp_path)) if "different" in s]
     assert found[0].startswith("gflan-t5: its seeds began from 2 different weights")
     assert found[1].startswith("drrn: its seeds come from 2 different machines")
+
+
+@pytest.mark.parametrize(
+    "other", [{"machine": {"gpu": "A100, CUDA 12.8"}}, {"model": {"precision": "bfloat16"}}]
+)
+def test_seeds_of_another_gpu_or_precision_are_named(tmp_path, other):
+    first = {"machine": {"gpu": "H100, CUDA 12.8"}, "model": {"precision": "float32"}}
+    write_run(tmp_path, "gflan-t5", 0, **first)
+    write_run(tmp_path, "gflan-t5", 1, **{**first, **other})
+    (found,) = [s for s in caveats(read_records(tmp_path)) if "different" in s]
+    assert found.startswith("gflan-t5: its seeds come from 2 different machines")
 
 
 def test_training_rows_that_do_not_add_up_are_named(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from run_files import PROFILE, TABULAR, small_config
 
 from agents.base import AgentError
+from bench.cli_options import with_device
 from bench.config import (
     ConfigError,
     EnvironmentConfig,
@@ -69,6 +70,17 @@ def test_reserved_options_go_to_the_harness(profile_file):
     (run,) = load_profile(profile_file, ["agents.tabular.n_envs=7"], ["tabular"]).runs()
     assert run.train.n_envs == 7
     assert "n_envs" not in run.agent_options
+
+
+def test_an_agent_may_have_a_device_of_its_own(profile_file):
+    own = ["device=cuda", "agents.tabular.device=cpu"]
+    runs = {run.agent: run for run in load_profile(profile_file, own).runs()}
+    assert (runs["tabular"].device, runs["random"].device) == ("cpu", "cuda")
+    assert "device" not in runs["tabular"].agent_options
+    asked = with_device(own, "mps")
+    assert {run.device for run in load_profile(profile_file, asked).runs()} == {"mps"}
+    with pytest.raises(ConfigError, match=r"agents\.tabular\.device: must be cpu"):
+        list(load_profile(profile_file, ["agents.tabular.device=gpu"]).runs())
 
 
 def test_an_option_of_an_agent_that_nobody_knows_is_refused(profile_file):

@@ -24,6 +24,15 @@ def cost_of(agent: str, model: str, **options):
     return load_cost(entry, agent_class.Config(**chosen), 6)
 
 
+def test_a_variant_in_a_file_costs_what_its_model_costs(tmp_path):
+    code = "from agents.language_model.agent import LanguageModelAgent as Base\n\n\n"
+    (tmp_path / "mine.py").write_text(code + "class Mine(Base):\n    pass\n")
+    mine = cost_of(f"{tmp_path / 'mine.py'}:Mine", "miniflan")
+    theirs = cost_of("gflan-t5", "miniflan")
+    assert mine.parameters == theirs.parameters
+    assert load_cost(find("drrn"), find("drrn").load().Config(), 6) is None
+
+
 def hand_counted(width: int, inner: int, ff: int, layers: int, length: int) -> int:
     """FLOPs of a prompt through Flan-T5 and its value head, two for each multiplication."""
     encoder = 2 * length * (4 * width * inner + 3 * width * ff) + 4 * length**2 * inner

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 from io import StringIO
 
 import pytest
@@ -130,6 +131,14 @@ def test_a_sweep_keeps_each_point_apart_skips_what_is_done_and_lists_all_in_one_
     ]
     for row in table:
         assert 0 <= float(row["train"]) <= 1
+    grid = ("--grid", "agents.tabular.rows=16")
+    base = ("--profile", "small.yaml", "--split", "train", "--set", "train.steps=128")
+    more = CliRunner().invoke(cli, ["reproduce", *base, "--agent", "tabular", *grid])
+    assert more.exit_code == 0, more.stderr
+    with (folder / "runs/sweep-small.csv").open() as file:
+        points = [row["point"].rpartition("=")[2] for row in csv.DictReader(file)]
+    assert points == ["16", "32", "64"]
+    shutil.rmtree(folder / "runs/agents.tabular.rows=16")
     watched = CliRunner().invoke(cli, ["watch", "runs"]).stdout.splitlines()
     assert sorted(line.partition(": ")[0] for line in watched) == [
         "random seed 0, small",

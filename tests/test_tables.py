@@ -182,10 +182,14 @@ def test_every_run_can_be_traced(tmp_path):
     took = {"train": 5400.0, "evaluate": 1800.0}
     write_run(tmp_path, "gflan-t5", 0, model=model, wall_seconds=took)
     write_run(tmp_path, "drrn", 1, state="failed", git={"commit": "a" * 40, "dirty": True})
+    write_run(tmp_path, "mine", 0, entry="mine.py:Mine", code_sha256=["ab" * 32])
     table = runs_table(read_records(tmp_path))
     assert "took 2.0 hours" in table.notes[0]
     frame = csv_frame(table).set_index("run directory")
-    assert sorted(frame.index) == [f"{a}/seed-{n}" for a in ("drrn", "gflan-t5") for n in (0, 1)]
+    agents = ("drrn", "gflan-t5", "mine")
+    assert sorted(frame.index) == [f"{agent}/seed-{n}" for agent in agents for n in (0, 1)]
+    mine = frame.loc["mine/seed-0"]
+    assert (mine["agent file"], mine["its sha256"]) == ("mine.py:Mine", "ab" * 32)
     run = frame.loc["gflan-t5/seed-0"]
     assert (run["model"], run["pretrained"], run["weights sha256"]) == (
         "tiny",
