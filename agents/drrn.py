@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
+from agents.ranges import Count, Fraction, NonNegative, Positive
 from agents.replay import Replay, TransitionBatch
 from agents.schedule import Decay, decayed
 from agents.text_encoder import TextEncoder, zeros_for_denormals
@@ -53,31 +54,21 @@ class DRRNConfig:
     """
 
     vocab_size: int = 8000
-    embedding_size: int = 128
-    hidden_size: int = 128
-    learning_rate: float = 1e-4
+    embedding_size: Count = 128
+    hidden_size: Count = 128
+    learning_rate: NonNegative = 1e-4
     learning_rate_decay: Decay = "none"
-    gamma: float = 0.9
-    batch_size: int = 64
-    replay_capacity: int = 5_000_000
+    gamma: Fraction = 0.9
+    batch_size: Count = 64
+    replay_capacity: Count = 5_000_000
     learning_starts: int = 64
-    rollout_length: int = 40
-    steps_per_update: int = 128
-    gradient_steps: int = 1
-    max_grad_norm: float = 5.0
-    temperature: float = 1.0
+    rollout_length: Count = 40
+    steps_per_update: Count = 128
+    gradient_steps: Count = 1
+    max_grad_norm: Positive = 5.0
+    temperature: Positive = 1.0
     reward_scale: float = 20.0
     bootstrap_on_timeout: bool = False
-
-    def __post_init__(self) -> None:
-        """Checks what would only fail later.
-
-        Raises:
-            AgentError: If a count or a scale is not positive.
-        """
-        for name in ("batch_size", "rollout_length", "steps_per_update", "temperature"):
-            if getattr(self, name) <= 0:
-                raise AgentError(f"drrn: {name} must be positive, got {getattr(self, name)}")
 
 
 class QNetwork(nn.Module):

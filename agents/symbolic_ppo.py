@@ -19,6 +19,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
+from agents.ranges import Count, Fraction, NonNegative, Positive
 from agents.schedule import Decay, decayed
 from agents.symbolic_env import SymbolicVecEnv, encode
 from agents.symbolic_network import FiLMExtractor, Pooling
@@ -55,23 +56,23 @@ class SymbolicPPOConfig:
         bootstrap_on_timeout: Whether a time-out is bootstrapped; published: it ends the episode.
     """
 
-    channels: int = 128
-    mission_size: int = 128
+    channels: Count = 128
+    mission_size: Count = 128
     pooling: Pooling = "end"
-    head_size: int = 64
-    learning_rate: float = 1e-4
+    head_size: Count = 64
+    learning_rate: NonNegative = 1e-4
     learning_rate_decay: Decay = "none"
-    adam_eps: float = 1e-5
-    rollout_length: int = 40
-    epochs: int = 4
-    batch_size: int = 1280
-    gamma: float = 0.99
-    gae_lambda: float = 0.99
-    clip: float = 0.2
-    clip_value: float | None = 0.2
-    entropy_coefficient: float = 0.01
-    value_coefficient: float = 0.5
-    max_grad_norm: float = 0.5
+    adam_eps: Positive = 1e-5
+    rollout_length: Count = 40
+    epochs: Count = 4
+    batch_size: Count = 1280
+    gamma: Fraction = 0.99
+    gae_lambda: Fraction = 0.99
+    clip: Positive = 0.2
+    clip_value: Positive | None = 0.2
+    entropy_coefficient: NonNegative = 0.01
+    value_coefficient: NonNegative = 0.5
+    max_grad_norm: Positive = 0.5
     reward_scale: float = 20.0
     normalize_advantage: bool = False
     bootstrap_on_timeout: bool = False

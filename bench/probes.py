@@ -27,7 +27,6 @@ POINTS = 20
 
 _WALLS = {(x, y) for x in range(1, 6) for y in range(3, 7) if x in (1, 5) or y == 3}
 _FLOOR = {(x, y) for x in (2, 3, 4) for y in (4, 5, 6)}
-_AGENT = (3, 6)  # column and row of the agent in its own view
 
 
 @dataclass(frozen=True)

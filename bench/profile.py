@@ -187,6 +187,11 @@ def _find(reference: str) -> Path:
         path = Path(reference)
         if not path.is_file():
             raise ConfigError(f"no profile file {reference!r}")
+        if path.stem in profile_names() and path.resolve().parent != PROFILES.resolve():
+            raise ConfigError(
+                f"{reference}: runs are kept under its name, and {path.stem!r} comes with the "
+                f"benchmark; give the file another"
+            )
         return path
     if reference not in profile_names():
         raise ConfigError(f"unknown profile {reference!r}{nearest(reference, profile_names())}")

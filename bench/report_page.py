@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from bench import measures, statistics
@@ -27,7 +28,7 @@ from bench.scenes import Scene, example_prompt, scenes
 from bench.setting import departures, describe_setting, profiles
 from bench.table_format import Table, percent
 from bench.tables import question_of, split_title
-from envs import LEVELS, SPLITS
+from envs import SPLITS
 
 _TONE = {SAME: "good", DIFFERENT: "bad"}
 
@@ -180,14 +181,14 @@ def _played(records: Records, agent: str, split: str) -> str:
     seeds = [seed for tested in rows if tested is not None for seed in tested["episode_seed"]]
     if not seeds:
         return "No complete test on this split."
-    sentence = f"Test episodes: seeds {min(seeds)} to {max(seeds)}, the same for every agent."
-    if split in SPLITS:
-        level = SPLITS[split].level
-        sentence += (
-            f" Split {split} version {SPLITS[split].version}, level {level} version "
-            f"{LEVELS[level].version}."
-        )
-    return sentence
+    played = pd.concat([tested for tested in rows if tested is not None])
+    columns = ["split", "split_version", "level", "level_version"]
+    versions = played[columns].drop_duplicates().itertuples(index=False, name=None)
+    made_of = "; ".join(
+        f"split {name} version {version}, level {level} version {level_version}"
+        for name, version, level, level_version in versions
+    )
+    return f"Test episodes: seeds {min(seeds)} to {max(seeds)}; {made_of}."
 
 
 def _split_section(

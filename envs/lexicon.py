@@ -86,8 +86,6 @@ _FRENCH_COLOURS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "grey": ("gris", "grise"),
     }
 )
-FRENCH_NOUN_WORDS = tuple(word for word, _ in _FRENCH_NOUNS.values())
-FRENCH_COLOUR_WORDS = tuple(word for forms in _FRENCH_COLOURS.values() for word in forms)
 _FRENCH_LOCATIONS = {
     "on your left": "à ta gauche",
     "on your right": "à ta droite",

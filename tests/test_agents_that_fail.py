@@ -144,7 +144,8 @@ def test_a_failed_evaluation_keeps_the_rows_that_were_there(tmp_path):
     with pytest.raises(RunFailed, match="split 'english-goto': RuntimeError: too hot"):
         evaluate_run(run, quiet(), agent_file=config.entry)
     assert run.evaluation("english-goto").read_bytes() == rows
-    assert (run.state(), "too hot" in run.manifest()["error"]) == ("trained", True)
+    assert (run.state(), run.manifest()["error"]) == ("complete", None)
+    assert "too hot" in run.log.read_text()
     plugin(tmp_path)
     evaluate_run(run, quiet(), agent_file=config.entry)
     assert (run.state(), run.manifest()["error"]) == ("complete", None)

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -314,3 +315,31 @@ def test_the_published_mix_is_the_articles_world_with_the_laptop_profiles_agents
     assert ours.environment == article.environment
     assert ours.agents == laptop.agents
     assert all(run.train.steps == 30720 for run in ours.runs())  # the README says so
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("gflan-t5.gamma=2.0", "less than or equal to 1, got 2.0"),
+        ("gflan-t5.epochs=0", "greater than or equal to 1, got 0"),
+        ("gflan-t5.clip=-1.0", "greater than 0, got -1.0"),
+        ("drrn.gamma=1.5", "less than or equal to 1, got 1.5"),
+        ("drrn.batch_size=0", "greater than or equal to 1, got 0"),
+        ("drrn.temperature=-1", "greater than 0, got -1"),
+        ("symbolic-ppo.gae_lambda=1.5", "less than or equal to 1, got 1.5"),
+        ("symbolic-ppo.rollout_length=0", "greater than or equal to 1, got 0"),
+    ],
+)
+def test_options_out_of_range_are_refused_by_name(option, problem):
+    agent = option.partition(".")[0]
+    profile = load_profile("laptop", [f"agents.{option}"], [agent])
+    name = f"agents.{option.partition('=')[0]}"
+    with pytest.raises(ConfigError, match=re.escape(f"{name}: must be {problem}")):
+        next(profile.runs([0]))
+
+
+def test_a_profile_of_ones_own_does_not_pass_for_one_that_comes_with_the_benchmark(tmp_path):
+    (tmp_path / "laptop.yaml").write_text(PROFILE)
+    with pytest.raises(ConfigError, match="'laptop' comes with the benchmark"):
+        load_profile(str(tmp_path / "laptop.yaml"))
+    assert load_profile(str(PROFILES / "laptop.yaml")).name == "laptop"

@@ -43,7 +43,11 @@ def hand_counted(width: int, inner: int, ff: int, layers: int, length: int) -> i
 
 
 def test_flops_parameters_and_memory_of_flan_t5_small_are_those_counted_by_hand() -> None:
-    cost = cost_of("gflan-t5", "google/flan-t5-small", max_batch_tokens=400, batch_size=8)
+    sizes = {"max_batch_tokens": 400, "batch_size": 8}
+    cost, checkpointing, adapters = (
+        cost_of("gflan-t5", "google/flan-t5-small", **sizes, **options)
+        for options in ({}, {"activation_checkpointing": True}, {"lora_rank": 4})
+    )
     value_head = 512 * VALUE + VALUE + VALUE**2 + VALUE + VALUE + 1
     assert cost.parameters == (76_961_152 + value_head,) * 2  # the published number
     acting = cost.work([[100, 100], [100]], PHRASES, "cuda", learning=False)
@@ -54,9 +58,9 @@ def test_flops_parameters_and_memory_of_flan_t5_small_are_those_counted_by_hand(
     # Each encoder layer keeps at least its normed inputs, keys, queries, values and attention.
     least = 8 * 4 * (100 * (4 * 512 + 4 * 384 + 4 * 1024) + 6 * 100**2)
     assert plain.activations > 4 * least
-    little = cost.with_options(activation_checkpointing=True).memory([[100] * 64], PHRASES, "cuda")
+    little = checkpointing.memory([[100] * 64], PHRASES, "cuda")
     assert little.activations < plain.activations / 2
-    adapted = cost.with_options(lora_rank=4).memory([[100] * 64], PHRASES, "cuda")
+    adapted = adapters.memory([[100] * 64], PHRASES, "cuda")
     assert adapted.optimizer < plain.optimizer / 50
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from agents.language_model.policy import PolicyHead, Scoring
 from agents.language_model.precision import Precision
+from agents.ranges import Count, Fraction, NonNegative, Positive
 from agents.schedule import Decay
 
 
@@ -56,26 +57,26 @@ class LanguageModelConfig:
     pretrained_embeddings: bool = False
     policy_head: PolicyHead = "lm_head"
     scoring: Scoring = "log_probabilities"
-    value_hidden: int = 1024
-    learning_rate: float = 1e-6
+    value_hidden: Count = 1024
+    learning_rate: NonNegative = 1e-6
     learning_rate_decay: Decay = "none"
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_eps: float = 1e-5
-    rollout_length: int = 40
-    epochs: int = 4
-    batch_size: int = 64
-    gamma: float = 0.99
-    gae_lambda: float = 0.99
-    clip: float = 0.2
-    clip_value: float = 0.2
-    entropy_coefficient: float = 0.01
-    value_coefficient: float = 0.5
-    max_grad_norm: float = 0.5
+    adam_beta1: Fraction = 0.9
+    adam_beta2: Fraction = 0.999
+    adam_eps: Positive = 1e-5
+    rollout_length: Count = 40
+    epochs: Count = 4
+    batch_size: Count = 64
+    gamma: Fraction = 0.99
+    gae_lambda: Fraction = 0.99
+    clip: Positive = 0.2
+    clip_value: Positive = 0.2
+    entropy_coefficient: NonNegative = 0.01
+    value_coefficient: NonNegative = 0.5
+    max_grad_norm: Positive = 0.5
     reward_scale: float = 20.0
     normalize_advantage: bool = False
     bootstrap_on_timeout: bool = False
-    max_batch_tokens: int = 16384
+    max_batch_tokens: Count = 16384
     lora_rank: int | None = None
     activation_checkpointing: bool = False
     precision: Precision = "float32"

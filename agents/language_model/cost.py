@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cache, cached_property, lru_cache
 
 import numpy as np
@@ -185,11 +184,6 @@ class LanguageModelCost:
             for lengths in batches
             for groups in length_passes(lengths, limit, a_group)
         ]
-
-    def with_options(self, **changes: object) -> LanguageModelCost:
-        """The same agent with other options."""
-        options = replace(self.options, **changes)  # type: ignore[arg-type]  # by name
-        return LanguageModelCost(options, self.n_actions, learns=self.learns)
 
     def _flops(self, tree: PrefixTree, learning: bool) -> Callable[[int], float]:
         """FLOPs of a prompt by its padded length."""

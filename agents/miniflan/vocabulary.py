@@ -60,7 +60,6 @@ SYNONYMS: tuple[tuple[str, ...], ...] = tuple(
 )
 VERBS_IN_FRENCH = tuple((row["word"], row["french"]) for row in _rows("synonyms"))
 OPPOSITES = tuple((row["word"], row["opposite"]) for row in _rows("opposites"))
-CATEGORIES = tuple(dict.fromkeys(noun.category for noun in NOUNS))
 
 
 def noun_phrase(noun: Noun, colour: Colour, language: Language, article: str = "a") -> str:
