@@ -38,12 +38,20 @@ def speaking_for(who: str) -> Iterator[None]:
         raise AgentError(f"{who}: {error}") from error
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
-        ours = [frame for frame in frames if "site-packages" not in frame.filename]
-        place = (ours or frames)[-1]
+        # Where the agent's author would look: not in a library, and in ours if in nothing else.
+        written = [frame for frame in frames if "site-packages" not in frame.filename]
+        theirs = [frame for frame in written if not is_ours(Path(frame.filename))]
+        place = (theirs or written or frames)[-1]
         raise AgentError(
             f"{who}: {type(error).__name__}: {error}".rstrip(": ")
             + f" ({Path(place.filename).name}, line {place.lineno})"
         ) from error
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a file of code belongs to the benchmark, whose commit tells what was in it."""
+    root = Path(__file__).parents[1]
+    return any(file.is_relative_to(root / package) for package in ("agents", "bench", "envs"))
 
 
 @dataclass(frozen=True)

@@ -195,10 +195,10 @@ def looking_on_changes_nothing(subject: Subject) -> None:
 def learns_and_goes_on(subject: Subject) -> None:
     """Learning steps the environments and logs numbers; from save() on it is the same again."""
     whole, envs = subject.build(), subject.environments()
-    columns = _learn(whole, envs, subject)
+    columns = _learn(whole, envs, subject)[0].keys()
     folder, state, middle = subject.scratch(), envs.state(), _saved(whole, subject)
     whole.save(folder)
-    _learn(whole, envs, subject, columns)
+    logged = _learn(whole, envs, subject, columns)
     end = _saved(whole, subject)
     _demand(
         end != middle,
@@ -208,12 +208,17 @@ def learns_and_goes_on(subject: Subject) -> None:
     resumed, envs = subject.build(), subject.environments()
     resumed.load(folder)
     envs.restore(state)
-    _learn(resumed, envs, subject)
+    logged_again = _learn(resumed, envs, subject)
     end_again = _saved(resumed, subject)
     _demand(
         end == end_again,
         "a run that goes on from save() does not end like one that was never stopped: "
         f"{_apart(end, end_again)} differs; is everything saved and loaded, generators too?",
+    )
+    _demand(
+        repr(logged) == repr(logged_again),  # a NaN is like itself
+        "a run that goes on from save() does not log what one that was never stopped does; is what "
+        "update() counts saved too?",
     )
 
 
@@ -280,13 +285,15 @@ def _played(agent: Agent, subject: Subject, split: str) -> list[list[int]]:
 
 def _learn(
     agent: Agent, envs: VectorEnv, subject: Subject, columns: Set[str] | None = None
-) -> Set[str]:
-    """Rounds of learning for some steps; returns what each of them logs."""
+) -> list[Mapping[str, float]]:
+    """Rounds of learning for some steps; returns what each of them logged."""
     start = envs.steps
+    logged: list[Mapping[str, float]] = []
     while envs.steps < start + subject.learning_steps:
-        columns = learning_round(agent, envs, columns).keys()
+        logged.append(learning_round(agent, envs, columns))
+        columns = logged[0].keys()
         envs.pop_episodes()  # as the harness does after every round
-    return columns or set()
+    return logged
 
 
 def _folders(parent: Path) -> Callable[[], Path]:

@@ -183,7 +183,7 @@ class _Episode:
         env = self._game.env
         limit = env.grid_env.max_steps
         head = f"{self._game.title} · {SPLITS[self._game.split].title} · episode {self._seed}"
-        self._console.rule(f"{head} · step {step} of at most {limit}", align="left")
+        self._console.rule(f"{head} · step {step}/{limit}", align="left")
         self._console.print(f"Goal: {observation.goal}", style="bold", soft_wrap=True)
         sentences = observation.descriptions[-1]
         side = Table.grid(padding=(0, 3))

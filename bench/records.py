@@ -173,8 +173,11 @@ def read_records(directory: Path) -> Records:
     """
     found = sorted(path for path in directory.glob("*/seed-*") if path.is_dir())
     if not found:
-        problem = "holds no runs (no <agent>/seed-<n> inside)"
-        raise RecordError(directory, problem, remedy="run `glam reproduce`")
+        problem, remedy = "holds no runs (no <agent>/seed-<n> inside)", "run `glam reproduce`"
+        below = sorted({str(path.parents[1]) for path in directory.glob("*/*/seed-*")})
+        if below:
+            remedy = f"there are some in {', '.join(below)}"
+        raise RecordError(directory, problem, remedy=remedy)
     read = [_read_run(path) for path in found]
     expected = {run.seed for run in read if run.learns}
     runs: list[Run] = []

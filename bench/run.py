@@ -15,7 +15,6 @@ Layout::
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,8 +24,9 @@ from typing import Any, Literal
 
 import filelock
 
-import agents
+from agents.base import is_ours
 from bench import atomic
+from bench.agent_code import agent_code_hash
 from bench.checkpoint import CheckpointStore
 from bench.config import ConfigError, RunConfig, differences
 from bench.first_manifest import first_manifest, now, split_records
@@ -214,15 +214,14 @@ class RunDirectory:
         atomic.write_json(self.path / "manifest.json", manifest)
 
     def note_code(self, agent_class: type) -> None:
-        """Adds the hash of an agent's file to those that worked on the run.
+        """Adds the hash of an agent's code to those that worked on the run.
 
         Args:
             agent_class: The agent's class; of the benchmark's own the commit tells.
         """
-        file = Path(inspect.getfile(agent_class))
-        if file.is_relative_to(Path(agents.__file__).parent):
+        if is_ours(Path(inspect.getfile(agent_class))):
             return
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        digest = agent_code_hash(agent_class)
         manifest = self.manifest() or {}
         manifest["code_sha256"] = list(dict.fromkeys([*manifest.get("code_sha256", ()), digest]))
         atomic.write_json(self.path / "manifest.json", manifest)

@@ -61,15 +61,15 @@ def find_runs(path: Path) -> list[RunDirectory]:
     """The runs in a directory, by agent and seed.
 
     Args:
-        path: A run's directory, one that holds ``<agent>/seed-<n>/``, or one above it, such as
-            that of a sweep.
+        path: A run's directory, an agent's, one that holds ``<agent>/seed-<n>/``, or one above
+            it, such as that of a sweep.
 
     Raises:
         RunError: If there is none.
     """
     if (path / "config.json").is_file():
         return [RunDirectory(path)]
-    levels = ("*/seed-*", "*/*/seed-*", "*/*/*/seed-*")
+    levels = ("seed-*", "*/seed-*", "*/*/seed-*", "*/*/*/seed-*")
     found = [place.parent for level in levels for place in path.glob(f"{level}/config.json")]
     if not found:
         raise RunError(f"{path} holds no runs; `glam reproduce` or `glam train` begins some")

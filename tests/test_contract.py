@@ -167,6 +167,14 @@ class Crashing(Drifter):
         raise KeyError("lost")
 
 
+class Uncounted(Drifter):
+    count = 0
+
+    def update(self, envs):
+        self.count += 1
+        return {**super().update(envs), "count": float(self.count)}
+
+
 class Silent(Drifter):
     learns = False
 
@@ -187,6 +195,7 @@ BROKEN = [
     (Endless, GOING_ON, "loss as (nan|-?inf), no finite number"),
     (Warming, GOING_ON, "loss in some updates only"),
     (Usurper, GOING_ON, "'steps', which is the harness's"),
+    (Uncounted, GOING_ON, "does not log what"),
     (Crashing, GOING_ON, r"KeyError: 'lost' \(test_contract.py, line \d+\)"),
     (Silent, list(FIXED_RULES)[-1], "does not refuse"),
 ]

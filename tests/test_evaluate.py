@@ -1,6 +1,8 @@
 import hashlib
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,27 @@ from bench.lifecycle import build_agent, evaluate_run
 from bench.row_file import EVALUATION_COLUMNS
 from bench.run import RunError, RunFailed
 from envs import SPLITS, TextEnv, evaluation_seeds
+
+BARE = """
+from dataclasses import dataclass
+
+import numpy as np
+
+from agents import Agent
+
+
+@dataclass(frozen=True)
+class Options:
+    pass
+
+
+class Mine(Agent):
+    Config = Options
+    learns = False
+
+    def act(self, observations):
+        return np.zeros(len(observations), int)
+"""
 
 
 def config(episodes=7, n_envs=3, entry="random", **changes):
@@ -211,6 +234,23 @@ def test_a_file_that_moved_is_named_where_it_is(tmp_path):
         evaluate_run(run, quiet(), agent_file=f"{moved}:Other")
     evaluate_run(run, quiet(), agent_file=f"{moved}:Tabular")
     assert (run.state(), run.manifest()["code_sha256"]) == ("complete", before)
+
+
+def test_what_an_agents_file_imports_from_its_folder_is_part_of_its_hash(tmp_path):
+    helper, mine = tmp_path / "glam_test_helper.py", tmp_path / "mine.py"
+    mine.write_text("from glam_test_helper import RATE\nimport glam_test_helper\n\n" + BARE)
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from agents.registry import find\nfrom bench.agent_code import agent_code_hash\n"
+        "print(agent_code_hash(find(f'{sys.argv[1]}/mine.py:Mine').load()))"
+    )
+    hashes = []
+    for code in ("RATE = 1\n", "RATE = 2\n", "RATE = 1\n"):
+        helper.write_text(code)
+        command = [sys.executable, "-B", "-c", script, str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        hashes.append(done.stdout)
+    assert hashes[0] == hashes[2] != hashes[1]
 
 
 def test_a_split_that_the_world_leaves_out_changes_nothing(tmp_path):

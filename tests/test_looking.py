@@ -102,6 +102,11 @@ def test_an_untrained_agent_is_called_so():
     assert "is untrained here" in played("drrn", "")
 
 
+def test_an_agents_directory_can_be_watched(run):
+    for path in (run.path, run.path.parent, run.path.parents[1], run.path.parents[2]):
+        assert [found.path for found in find_runs(path)] == [run.path]
+
+
 def test_records_without_a_checkpoint_cannot_play(tmp_path, run):
     copy = tmp_path / "seed-3"
     copy.mkdir()

@@ -230,6 +230,13 @@ def test_a_directory_without_runs_says_what_to_do(tmp_path, directory):
         read_records(tmp_path / directory)
 
 
+def test_a_directory_above_names_those_that_hold_runs(tmp_path):
+    for profile in ("laptop", "mine"):
+        write_run(tmp_path / profile, "drrn", 0)
+    with pytest.raises(RecordError, match=r"some in \S*/laptop, \S*/mine$"):
+        read_records(tmp_path)
+
+
 def test_a_run_directory_is_named_after_its_seed(tmp_path):
     (tmp_path / "drrn" / "seed-one").mkdir(parents=True)
     with pytest.raises(RecordError, match="seed-one"):

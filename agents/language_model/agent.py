@@ -26,7 +26,13 @@ from agents.language_model.precision import choose_precision
 from agents.language_model.prompt_batch import PromptBatch, group_tokens, length_passes, pad_batch
 from agents.language_model.reading import Reader, by_phrases
 from agents.language_model.recall import Recall, distinct, prompt_and_phrases
-from agents.ppo import Rollout, collect_rollout, generalized_advantages, ppo_loss
+from agents.ppo import (
+    PPOLoss,
+    Rollout,
+    collect_rollout,
+    generalized_advantages,
+    ppo_loss,
+)
 from agents.schedule import decayed
 from agents.training_state import load_model, load_optimizer, save_optimizer
 from envs.observation import Observation
@@ -191,6 +197,28 @@ class LanguageModelAgent(Agent):
         means = torch.stack(logged).mean(0).tolist()
         return dict(zip(_LOGGED, means, strict=True))
 
+    def loss(self, log_policy: Tensor, values: Tensor, *taken: Tensor) -> PPOLoss:
+        """PPO's loss on transitions; a variant of it goes here.
+
+        Args:
+            log_policy: (batch, n_actions) log-probabilities now.
+            values: (batch,) value estimates now.
+            taken: (batch,) each: the actions, their log-probabilities and values then, advantages
+                and returns.
+
+        Returns:
+            The loss, a mean over the batch, and what is logged of it.
+        """
+        return ppo_loss(
+            log_policy,
+            values,
+            *taken,
+            clip=self.config.clip,
+            clip_value=self.config.clip_value,
+            entropy_coefficient=self.config.entropy_coefficient,
+            value_coefficient=self.config.value_coefficient,
+        )
+
     def _step(self, observations: list[Observation], minibatch: tuple[Tensor, ...]) -> Tensor:
         """One optimiser step on a minibatch: dealt out, in parts that fit into memory.
 
@@ -214,15 +242,7 @@ class LanguageModelAgent(Agent):
             source = [i for i, alike in enumerate(part) for _ in alike]
             at, back = torch.tensor([rows, source]).to(self.device, non_blocking=True)
             log_policy, values = self.evaluate([asked[mine[i]] for i in read])
-            loss = ppo_loss(
-                log_policy[back],
-                values[back],
-                *(tensor[at] for tensor in minibatch),
-                clip=self.config.clip,
-                clip_value=self.config.clip_value,
-                entropy_coefficient=self.config.entropy_coefficient,
-                value_coefficient=self.config.value_coefficient,
-            )
+            loss = self.loss(log_policy[back], values[back], *(tensor[at] for tensor in minibatch))
             weight = len(rows) / len(observations)
             (loss.total * weight).backward()
             totals[:-1] += torch.stack(loss).detach() * weight
