@@ -37,6 +37,9 @@ def agent_code_hash(agent_class: type) -> str:
 def _imported(module: ModuleType) -> Iterator[ModuleType]:
     """The modules that a module has names of, or names from."""
     for value in list(vars(module).values()):
-        name = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+        try:
+            name = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+        except Exception:  # a stranger's object may do anything when it is asked
+            continue
         if isinstance(name, str) and name in sys.modules:
             yield sys.modules[name]

@@ -176,8 +176,9 @@ def _show(out: Path, planned: Sequence[PlannedRun], swept: bool, console: Consol
         return
     profile = planned[0].config.profile
     table = out / f"sweep-{profile}.csv"
-    earlier = {path.parent.name: path for path in sorted(out.glob(f"*=*/{profile}"))}
-    write_summary(table, {**directories, **{k: earlier[k] for k in earlier.keys() - directories}})
+    for earlier in sorted(out.glob(f"*=*/{profile}")):
+        directories.setdefault(earlier.parent.name, earlier)
+    write_summary(table, directories)
     some = next(iter(directories.values()))
     line = f"All runs of the sweep: {table}; tables and figures of a point: glam report {some}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)
