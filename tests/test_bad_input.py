@@ -218,7 +218,7 @@ def test_a_place_without_permission_is_one_line(tmp_path_factory, request, close
     folder = tmp_path_factory.mktemp("place")
     for parent in folder.parents[:2]:
         parent.chmod(0o755)
-    profile = folder / "smoke.yaml"
+    profile = folder / "mine.yaml"
     shutil.copy(PROFILES / "smoke.yaml", profile)
     assert invoke(*TRAIN, "--out", folder / "runs", "--no-test").exit_code == 0
     run = folder / "runs" / "smoke" / "random" / "seed-0"

@@ -55,7 +55,7 @@ def test_a_runs_checkpoint_plays_its_test_episodes_again(run):
     for row in run.evaluation("english-goto").read_text().splitlines()[1:3]:
         cells = row.split(",")
         outcome = "solved" if cells[7] == "1" else "out of time"
-        assert f"episode {cells[4]} · step {cells[8]} of" in shown
+        assert f"episode {cells[4]} · step {cells[8]}/" in shown
         assert f"{outcome} after {cells[8]} steps, reward {float(cells[6]):.2f}" in shown
     assert "agent seed 3, 256 steps · English go to" in shown
     assert shown.count("▸") == shown.count("Goal:")
@@ -80,11 +80,11 @@ def test_where_nobody_can_answer_one_episode_is_played_to_its_end():
 
 def test_at_a_terminal_one_steps_skips_goes_on_and_quits():
     shown = played("random", "\n\ns\nn\n\nq\n", keyboard=True)
-    assert "step 3 of" in shown
+    assert "step 3/" in shown
     assert shown.count(" after ") == 1  # the first was skipped to its end, the second left
-    assert "episode 1000000001 · step 1 of" in shown
-    assert "episode 1000000001 · step 2 of" in shown
-    assert "episode 1000000001 · step 3 of" not in shown
+    assert "episode 1000000001 · step 1/" in shown
+    assert "episode 1000000001 · step 2/" in shown
+    assert "episode 1000000001 · step 3/" not in shown
 
 
 @pytest.mark.parametrize("split", ["english-goto", "synonym-actions", "french-goto"])
@@ -92,8 +92,8 @@ def test_a_person_types_the_commands_of_the_split(split):
     left, right = SPLITS[split].view.action_phrases(6)[:2]
     shown = played("me", f"{left}\n2\nfly\n{right.upper()}\n", split)
     assert "'fly' is none of the commands" in shown
-    assert "step 4 of" in shown
-    assert "step 5 of" not in shown
+    assert "step 4/" in shown
+    assert "step 5/" not in shown
     grids = re.findall(r"[><^v](?= [^a-z])", shown)
     assert grids  # the agent is drawn
 
