@@ -83,7 +83,6 @@ def repeat_sums() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Nothing here reads memory that was not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = False
 
 
 def check_device(device: str) -> None:

@@ -79,11 +79,9 @@ class Profile:
         seeds = tuple(dict.fromkeys(self.seeds if seeds is None else seeds))
         for name, given in self.agents.items():
             entry, own, options = _resolved(name, given)
-            n_envs, device = own.get("n_envs"), own.get("device", self.device)
-            here = validated(Profile, {"name": self.name, "device": device}, f"agents.{name}")
-            train = self.train if n_envs is None else {**vars(self.train), "n_envs": n_envs}
-            if not isinstance(train, TrainConfig):
-                train = validated(TrainConfig, train, f"agents.{name}")
+            train = self.train
+            if own.n_envs is not None:
+                train = dataclasses.replace(train, n_envs=own.n_envs)
             for seed in seeds:
                 yield RunConfig(
                     profile=self.name,
@@ -94,9 +92,17 @@ class Profile:
                     train=train,
                     evaluation=self.evaluation,
                     agent_options=options,
-                    device=here.device,
+                    device=own.device or self.device,
                     threads=self.threads,
                 )
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What an agent may have in place of the profile's."""
+
+    n_envs: Few | None = None
+    device: Device | None = None
 
 
 def profile_names() -> list[str]:
@@ -224,11 +230,11 @@ def _code(reference: str) -> tuple[Path | str, str]:
     return (Path(path).resolve() if is_file(reference) else path, name)
 
 
-def _resolved(name: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def _resolved(name: str, given: Mapping[str, Any]) -> tuple[str, _Own, dict[str, Any]]:
     """An agent's entry, what of the harness's it has of its own, and all of its options."""
     options = dict(given)
     reference = options.pop("agent", name)
-    own = {key: options.pop(key) for key in ("n_envs", "device") if options.get(key) is not None}
+    own = {key: options.pop(key, None) for key in ("n_envs", "device")}
     if not isinstance(reference, str):
         raise ConfigError(f"agents.{name}.agent: must be a name, got {reference!r}")
     entry = find(reference)
@@ -237,7 +243,8 @@ def _resolved(name: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any],
         raise AgentError(f"agent {name!r}: its Config must be a dataclass")
     try:
         config = validated(config_class, {**entry.preset, **options}, f"agents.{name}")
-        return reference, own, json.loads(json.dumps(dataclasses.asdict(config)))
+        resolved = json.loads(json.dumps(dataclasses.asdict(config)))
+        return reference, validated(_Own, own, f"agents.{name}"), resolved
     except ConfigError:
         raise
     except Exception as error:  # a stranger's types and checks

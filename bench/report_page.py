@@ -177,18 +177,19 @@ def _provenance(records: Records, run: Run, split: str) -> dict[str, str]:
 
 def _played(records: Records, agent: str, split: str) -> str:
     """Which test episodes the cell is made of."""
-    rows = [run.test_rows(split) for run in records.of(agent)]
-    seeds = [seed for tested in rows if tested is not None for seed in tested["episode_seed"]]
-    if not seeds:
+    tested = [run.test_rows(split) for run in records.of(agent)]
+    rows = [each for each in tested if each is not None and len(each)]
+    if not rows:
         return "No complete test on this split."
-    played = pd.concat([tested for tested in rows if tested is not None])
+    played = pd.concat(rows)
     columns = ["split", "split_version", "level", "level_version"]
     versions = played[columns].drop_duplicates().itertuples(index=False, name=None)
     made_of = "; ".join(
         f"split {name} version {version}, level {level} version {level_version}"
         for name, version, level, level_version in versions
     )
-    return f"Test episodes: seeds {min(seeds)} to {max(seeds)}; {made_of}."
+    seeds = played["episode_seed"]
+    return f"Test episodes: seeds {seeds.min()} to {seeds.max()}; {made_of}."
 
 
 def _split_section(

@@ -71,6 +71,9 @@ def test_reserved_options_go_to_the_harness(profile_file):
     (run,) = load_profile(profile_file, ["agents.tabular.n_envs=7"], ["tabular"]).runs()
     assert run.train.n_envs == 7
     assert "n_envs" not in run.agent_options
+    nothing = ["agents.tabular.n_envs=null", "agents.tabular.device=null"]
+    (run,) = load_profile(profile_file, nothing, ["tabular"]).runs()
+    assert (run.train.n_envs, run.device) == (4, "cpu")
 
 
 def test_an_agent_may_have_a_device_of_its_own(profile_file):

@@ -26,13 +26,7 @@ from agents.language_model.precision import choose_precision
 from agents.language_model.prompt_batch import PromptBatch, group_tokens, length_passes, pad_batch
 from agents.language_model.reading import Reader, by_phrases
 from agents.language_model.recall import Recall, distinct, prompt_and_phrases
-from agents.ppo import (
-    PPOLoss,
-    Rollout,
-    collect_rollout,
-    generalized_advantages,
-    ppo_loss,
-)
+from agents.ppo import PPOLoss, Rollout, collect_rollout, generalized_advantages, ppo_loss
 from agents.schedule import decayed
 from agents.training_state import load_model, load_optimizer, save_optimizer
 from envs.observation import Observation
