@@ -224,7 +224,7 @@ def load_cost(entry: AgentEntry, options: Any, n_actions: int) -> Any | None:
     module = sys.modules.get("agents.language_model.agent")
     if module is None or not issubclass(agent_class, module.LanguageModelAgent):
         return None
-    cost = importlib.import_module("agents.language_model.cost")
+    cost = importlib.import_module("agents.language_model.planning.cost")
     return cost.LanguageModelCost(options, n_actions, learns=agent_class.learns)
 
 

@@ -11,8 +11,8 @@ from typing import NoReturn
 
 import click
 
-from bench.cli_looking import check, play, watch
-from bench.cli_options import (
+from bench.commands.looking import check, play, watch
+from bench.commands.options import (
     DEVICE,
     FORCE_NEW,
     OUT,
@@ -25,8 +25,8 @@ from bench.cli_options import (
     warn_of_threads,
     with_device,
 )
-from bench.cli_plan import plan
-from bench.cli_reproduce import reproduce
+from bench.commands.plan import plan
+from bench.commands.reproduce import reproduce
 from bench.memory import postpone_collection
 from bench.one_line_errors import RUN_FAILED, OneLineErrors
 from bench.processes import place
@@ -127,8 +127,8 @@ def tune(search: Path, out: Path, jobs: int, no_train: bool, force_new: bool) ->
 
     SEARCH is a YAML file of the trials, by default results/tuning/laptop.yaml.
     """
-    from bench.tune import load_search, tabulate
-    from bench.tune import tune as run_trials
+    from bench.launching.tune import load_search, tabulate
+    from bench.launching.tune import tune as run_trials
 
     found, console = load_search(search), new_console()
     if no_train:
@@ -207,7 +207,7 @@ def evaluate(
     """
     from bench.config import ConfigError, nearest
     from bench.lifecycle import evaluate_run
-    from bench.run import RunDirectory
+    from bench.storage.run import RunDirectory
     from envs import SPLITS
 
     for name in splits:
@@ -232,7 +232,7 @@ def report(directory: Path, readme: Path | None) -> None:
     """
     show_report(directory, new_console())
     if readme is not None:
-        from bench.headline import write_readme
+        from bench.reporting.headline import write_readme
 
         write_readme(directory, readme)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from agents.base import Agent, AgentError, Judgement, sample_actions, speaking_for
 from bench.config import EnvironmentConfig
 from bench.learning_round import learning_round
-from bench.parsing import name_problem
+from bench.storage.parsing import name_problem
 from envs import SPLITS, Observation, TextEnv, VectorEnv, evaluation_seeds
 
 _SPLITS = ("train", "invented-words", "synonym-actions", "french-goto")

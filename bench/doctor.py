@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import Literal
 
-from bench import provenance
+from bench.storage import provenance
 
 ROLLOUT_SECONDS = 2.0
 MIN_DISK_GB = 2.0

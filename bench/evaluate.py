@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from agents.base import Agent, AgentError, speaking_for
 from bench.config import RunConfig
-from bench.row_file import Cell
+from bench.storage.row_file import Cell
 from envs import LEVELS, SPLITS, Observation, Split, TextEnv, evaluation_seeds
 
 PROMPT_HASH_DIGITS = 16

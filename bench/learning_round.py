@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Collection, Mapping
 
 from agents.base import Agent, AgentError
-from bench.row_file import METRIC_COLUMNS
+from bench.storage.row_file import METRIC_COLUMNS
 from envs import VectorEnv
 
 

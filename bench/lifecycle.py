@@ -16,14 +16,14 @@ from rich.console import Console
 from agents.base import Agent, AgentContext, AgentError, speaking_for
 from agents.registry import find, is_file
 from bench.config import ConfigError, RunConfig, config_hash, validated
-from bench.first_manifest import split_records
 from bench.memory import keep_freed_memory, resume_collection
-from bench.parsing import name_problem
 from bench.processes import ALONE, Processes, joined
-from bench.run import RunDirectory, RunError, RunFailed
-from bench.run_log import logging_to
 from bench.sitting import FRESH, Sitting
 from bench.sitting import record_failure as record_failure
+from bench.storage.first_manifest import split_records
+from bench.storage.parsing import name_problem
+from bench.storage.run import RunDirectory, RunError, RunFailed
+from bench.storage.run_log import logging_to
 from envs import SPLITS
 
 log = logging.getLogger("glam")

@@ -16,8 +16,8 @@ from agents.registry import is_file
 from bench.config import RunConfig
 from bench.lifecycle import build_agent, device_here, with_named_code
 from bench.profile import load_profile
-from bench.run import RunDirectory, RunError
-from bench.scenes import State, state_of
+from bench.reporting.scenes import State, state_of
+from bench.storage.run import RunDirectory, RunError
 from envs import SPLITS, Observation, TextEnv, evaluation_seeds
 
 ME = "me"

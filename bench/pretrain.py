@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from agents.registry import find_pretraining
-from bench import atomic
-from bench.checkpoint import CheckpointStore
 from bench.config import ConfigError, validated
-from bench.figure_style import COLUMN_WIDTH, figure_style, render
 from bench.interruption import StopSignal
 from bench.memory import keep_freed_memory, resume_collection
-from bench.parsing import read_json
 from bench.progress import RunProgress
-from bench.row_file import RowFile
-from bench.run_log import logging_to
+from bench.reporting.figure_style import COLUMN_WIDTH, figure_style, render
+from bench.storage import atomic
+from bench.storage.checkpoint import CheckpointStore
+from bench.storage.parsing import read_json
+from bench.storage.row_file import RowFile
+from bench.storage.run_log import logging_to
 
 LOG_EVERY = 50
 VALIDATE_EVERY = 2000

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from agents.base import Agent
 from bench.config import RunConfig
 from bench.replays import judged_rows, probability_columns
-from bench.row_file import Cell, RowFile
+from bench.storage.row_file import Cell, RowFile
 from envs import ENGLISH, Observation
 
 PROBE_COLUMNS = ("steps", "probe", "value")

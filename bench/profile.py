@@ -26,8 +26,8 @@ from bench.config import (
     nearest,
     validated,
 )
-from bench.parsing import name_problem
 from bench.settings_yaml import parse_yaml, read_yaml
+from bench.storage.parsing import name_problem
 
 PROFILES = Path(__file__).parent / "profiles"
 

@@ -13,7 +13,7 @@ import numpy as np
 from agents.base import Agent, AgentError, Judgement, speaking_for
 from bench.config import RunConfig
 from bench.evaluate import TestEpisode
-from bench.row_file import Cell
+from bench.storage.row_file import Cell
 from envs import SPLITS, Observation, TextEnv
 
 REPLAY_COLUMNS = ("episode_seed", "step", "action", "value")

@@ -15,17 +15,17 @@ from typing import Literal
 from rich.console import Console
 
 from agents.base import Agent, AgentError
-from bench.checkpoint import CheckpointError
 from bench.config import ConfigError, RunConfig
 from bench.evaluate import TestEpisode, evaluate
 from bench.interruption import Interrupted, StopSignal
 from bench.one_line_errors import in_one_line
-from bench.parsing import RecordError
 from bench.processes import ALONE, Processes, first_ending, in_plain_words
 from bench.progress import WINDOW, RunProgress
 from bench.replays import replay_header, replay_rows
-from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS
-from bench.run import RunDirectory, RunError, RunFailed
+from bench.storage.checkpoint import CheckpointError
+from bench.storage.parsing import RecordError
+from bench.storage.row_file import EPISODE_COLUMNS, METRIC_COLUMNS
+from bench.storage.run import RunDirectory, RunError, RunFailed
 from bench.train import load_agent, train
 from envs import SPLITS, evaluation_seeds
 

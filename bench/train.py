@@ -7,16 +7,16 @@ from contextlib import closing
 from pathlib import Path
 
 from agents.base import Agent, speaking_for
-from bench import atomic
-from bench.checkpoint import Checkpoint, CheckpointError
 from bench.config import RunConfig
 from bench.learning_round import learning_round
 from bench.probes import ProbeLog
 from bench.processes import ALONE, Processes
 from bench.progress import RunProgress
-from bench.row_file import EPISODE_COLUMNS, METRIC_COLUMNS, Cell
-from bench.run import RunDirectory
-from bench.tensorboard_log import TensorBoardLog
+from bench.storage import atomic
+from bench.storage.checkpoint import Checkpoint, CheckpointError
+from bench.storage.row_file import EPISODE_COLUMNS, METRIC_COLUMNS, Cell
+from bench.storage.run import RunDirectory
+from bench.storage.tensorboard_log import TensorBoardLog
 from envs import Episode, VectorEnv
 
 STATE_FORMAT = 2

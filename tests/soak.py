@@ -18,9 +18,9 @@ from pathlib import Path
 import click
 from run_files import glam, result_bytes
 
-from bench import atomic
 from bench.profile import load_profile
-from bench.run import RunDirectory
+from bench.storage import atomic
+from bench.storage.run import RunDirectory
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 

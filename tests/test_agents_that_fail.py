@@ -11,11 +11,11 @@ from run_files import quiet, run_in_process, small_config
 from test_agents import build, environments
 
 from agents import AgentError, sample_actions
-from bench.caveats import caveats
 from bench.cli import cli
 from bench.lifecycle import evaluate_run
-from bench.records import read_records
-from bench.run import RunDirectory, RunFailed
+from bench.reporting.caveats import caveats
+from bench.reporting.records import read_records
+from bench.storage.run import RunDirectory, RunFailed
 from envs import TextEnv, evaluation_seeds
 
 PLUGIN = """

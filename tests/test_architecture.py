@@ -13,7 +13,7 @@ MODULES = sorted(path for package in OURS for path in (ROOT / package).rglob("*.
 ALLOWED = {
     "envs": ("envs",),
     "agents": ("agents", "envs"),
-    "bench": ("bench", "envs", "agents", "agents.base", "agents.registry", "agents.operations"),
+    "bench": ("bench", "envs", "agents", "agents.base", "agents.registry"),
 }
 
 
@@ -45,6 +45,32 @@ def test_imports_go_one_way(path):
         assert top in ALLOWED[package], f"{path.name} imports {name}"
 
 
+# Which parts of the harness a part may import; what lies directly in bench is one run, "run".
+WITHIN = {
+    "storage": {"storage", "config"},
+    "reporting": {"reporting", "storage", "config", "profile", "evaluate", "probes", "replays"},
+    "run": {"run", "storage", "reporting"},
+    "planning": {"planning", "run", "storage", "reporting"},
+    "launching": {"launching", "run", "storage", "reporting"},
+}
+
+
+@pytest.mark.parametrize("path", (ROOT / "bench").rglob("*.py"), ids=lambda path: path.stem)
+def test_arrows_within_the_harness(path):
+    part = path.relative_to(ROOT).parts[1]
+    part = part if (ROOT / "bench" / part).is_dir() else "run"
+    if part in ("commands", "profiles") or path.stem in ("cli", "__main__"):
+        return  # commands lead everywhere
+    for name in imported(path):
+        top, _, rest = name.partition(".")
+        if top != "bench" or not rest:
+            continue
+        target = rest.partition(".")[0]
+        if not (ROOT / "bench" / target).is_dir() and "run" in WITHIN[part]:
+            target = "run"
+        assert target in WITHIN[part], f"{path.name} imports {name}"
+
+
 def loaded_by(statement: str) -> set[str]:
     """Top-level packages in memory after a statement, in a fresh process."""
     code = f"{statement}; import sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
@@ -60,7 +86,7 @@ def loaded_by(statement: str) -> set[str]:
         ("import envs", {"torch", "agents", "bench"}),
         ("import agents", {"torch", "bench", "transformers"}),
         ("import bench.cli", {"torch", "envs", "agents", "numpy", "pandas"}),
-        ("import bench.profile, bench.lifecycle, bench.reproduce", {"torch", "pandas"}),
+        ("import bench.profile, bench.lifecycle, bench.launching.reproduce", {"torch", "pandas"}),
     ],
 )
 def test_imports_stay_light(statement, absent):

@@ -27,7 +27,7 @@ from agents import AgentError
 from agents.language_model import smollm2
 from agents.language_model.agent import LanguageModelAgent
 from agents.language_model.config import LanguageModelConfig
-from agents.language_model.cost import LanguageModelCost
+from agents.language_model.planning.cost import LanguageModelCost
 
 
 @pytest.fixture(scope="module")

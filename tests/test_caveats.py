@@ -3,8 +3,8 @@
 import pytest
 from record_files import outcomes, write_run
 
-from bench.caveats import caveats
-from bench.records import read_records
+from bench.reporting.caveats import caveats
+from bench.reporting.records import read_records
 
 
 def test_caveats_name_what_a_reader_must_know(tmp_path):

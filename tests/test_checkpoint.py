@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from run_files import TABULAR, result_bytes, run_in_process, small_config
 
-from bench.checkpoint import CheckpointError, CheckpointStore
 from bench.config import TrainConfig
-from bench.run import RunDirectory, RunFailed
+from bench.storage.checkpoint import CheckpointError, CheckpointStore
+from bench.storage.run import RunDirectory, RunFailed
 
 
 def save_number(number):

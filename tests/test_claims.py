@@ -3,8 +3,8 @@
 import pytest
 from record_files import LEARNED, outcomes, played, training, write_run, write_three_agents
 
-from bench.claims import DIFFERENT, SAME, UNDECIDED, verdicts
-from bench.records import read_records
+from bench.reporting.claims import DIFFERENT, SAME, UNDECIDED, verdicts
+from bench.reporting.records import read_records
 
 
 def outcome_of(directory):

@@ -12,7 +12,7 @@ from run_files import PROFILE, TABULAR, glam, result_bytes
 
 from agents.registry import BUILT_IN
 from bench.cli import cli
-from bench.run import RunDirectory
+from bench.storage.run import RunDirectory
 from envs import SPLITS
 
 COMMANDS = (

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.comparison_tables import all_tables
-from bench.completeness import training_gap
 from bench.config import config_hash
-from bench.paper import read_paper
+from bench.launching.tune import load_search, tabulate
 from bench.profile import load_profile
-from bench.records import ENDED, read_records
-from bench.table_format import to_csv, to_markdown
-from bench.tune import load_search, tabulate
+from bench.reporting.comparison_tables import all_tables
+from bench.reporting.completeness import training_gap
+from bench.reporting.paper import read_paper
+from bench.reporting.records import ENDED, read_records
+from bench.reporting.table_format import to_csv, to_markdown
 
 RESULTS = Path(__file__).parents[1] / "results"
 REPORTS = sorted(RESULTS.glob("*/report.md"))

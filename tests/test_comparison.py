@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_files import outcomes, write_run
 
-from bench import measures, statistics
-from bench.comparison import (
+from bench.reporting import measures, statistics
+from bench.reporting.comparison import (
     ABOVE,
     FLOOR,
     KEPT,
@@ -24,10 +24,10 @@ from bench.comparison import (
     comparisons,
     result,
 )
-from bench.comparison_tables import aggregate_table, comparison_table, difference_table
-from bench.paper import read_paper
-from bench.records import read_records
-from bench.table_format import to_csv
+from bench.reporting.comparison_tables import aggregate_table, comparison_table, difference_table
+from bench.reporting.paper import read_paper
+from bench.reporting.records import read_records
+from bench.reporting.table_format import to_csv
 from envs.splits import ARTICLE_SPLITS
 
 scores = st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=5)

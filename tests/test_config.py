@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from run_files import PROFILE, TABULAR, small_config
 
 from agents.base import AgentError
-from bench.cli_options import with_device
+from bench.commands.options import with_device
 from bench.config import (
     ConfigError,
     EnvironmentConfig,

@@ -11,7 +11,7 @@ import pytest
 from run_files import quiet, result_bytes, run_in_process, small_config
 
 from bench.lifecycle import perform
-from bench.run import RunDirectory, RunFailed
+from bench.storage.run import RunDirectory, RunFailed
 
 WRITES = os.O_WRONLY | os.O_RDWR
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")

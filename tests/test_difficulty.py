@@ -8,8 +8,8 @@ import pytest
 from record_files import TEST_COLUMNS, write_rows, write_run
 
 from bench.config import EnvironmentConfig, EvaluationConfig, RunConfig
-from bench.difficulty import difficulty_table
-from bench.records import read_records
+from bench.reporting.difficulty import difficulty_table
+from bench.reporting.records import read_records
 from envs import TextEnv, evaluation_seeds
 
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from record_files import outcomes, write_run
 
 from bench.cli import cli
-from bench.parsing import RecordError
-from bench.records import read_records
-from bench.report import write_report
+from bench.reporting.records import read_records
+from bench.reporting.report import write_report
+from bench.storage.parsing import RecordError
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from agents.base import Agent, AgentContext, AgentError
 from bench.config import ConfigError, EvaluationConfig
 from bench.evaluate import evaluate
 from bench.lifecycle import build_agent, evaluate_run
-from bench.row_file import EVALUATION_COLUMNS
-from bench.run import RunError, RunFailed
+from bench.storage.row_file import EVALUATION_COLUMNS
+from bench.storage.run import RunError, RunFailed
 from envs import SPLITS, TextEnv, evaluation_seeds
 
 BARE = """
@@ -241,7 +241,7 @@ def test_what_an_agents_file_imports_from_its_folder_is_part_of_its_hash(tmp_pat
     mine.write_text("from glam_test_helper import RATE\nimport glam_test_helper\n\n" + BARE)
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from agents.registry import find\nfrom bench.agent_code import agent_code_hash\n"
+        "from agents.registry import find\nfrom bench.storage.agent_code import agent_code_hash\n"
         "print(agent_code_hash(find(f'{sys.argv[1]}/mine.py:Mine').load()))"
     )
     hashes = []

@@ -6,9 +6,9 @@ import pytest
 from matplotlib.colors import to_hex, to_rgb
 from record_files import outcomes, write_run
 
-from bench.bar_figures import generalisation, paper_generalisation, success_by_task_kind
-from bench.curve_figure import q1_learning_curves
-from bench.figure_style import (
+from bench.reporting.bar_figures import generalisation, paper_generalisation, success_by_task_kind
+from bench.reporting.curve_figure import q1_learning_curves
+from bench.reporting.figure_style import (
     COLUMN_WIDTH,
     agent_colours,
     figure_style,
@@ -16,9 +16,9 @@ from bench.figure_style import (
     lighten,
     render,
 )
-from bench.paper import read_paper
-from bench.records import AGENT_ORDER, read_records
-from bench.statistics import mean_over_seeds
+from bench.reporting.paper import read_paper
+from bench.reporting.records import AGENT_ORDER, read_records
+from bench.reporting.statistics import mean_over_seeds
 from envs.splits import ARTICLE_SPLITS
 
 ALL = dict.fromkeys(ARTICLE_SPLITS, outcomes(5))

@@ -14,7 +14,7 @@ from agents import AgentContext, AgentError
 from agents.language_model.agent import LanguageModelAgent
 from agents.language_model.backbone import load_backbone
 from agents.language_model.config import LanguageModelConfig
-from agents.language_model.cost import LanguageModelCost
+from agents.language_model.planning.cost import LanguageModelCost
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.prompt_batch import group_tokens, length_groups, length_passes
 from agents.language_model.recall import distinct

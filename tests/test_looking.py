@@ -14,12 +14,12 @@ from rich.console import Console
 from run_files import TABULAR, glam, run_in_process, small_config
 
 from bench.cli import cli
-from bench.headline import BEGIN, END, headline_table, print_headline, write_readme
-from bench.parsing import RecordError
+from bench.launching.watch import find_runs, watch_runs
 from bench.play import open_game, play_episodes
-from bench.records import read_records
-from bench.run import RunError
-from bench.watch import find_runs, watch_runs
+from bench.reporting.headline import BEGIN, END, headline_table, print_headline, write_readme
+from bench.reporting.records import read_records
+from bench.storage.parsing import RecordError
+from bench.storage.run import RunError
 from envs import SPLITS
 
 SMALL = ["environment.level=GoToLocal", "environment.room_size=5", "environment.num_distractors=1"]
@@ -205,7 +205,7 @@ def scalars(directory):
 
 
 def test_tensorboard_shows_the_rows_and_drops_what_a_killed_sitting_lost(run, tmp_path):
-    from bench.tensorboard_log import TensorBoardLog
+    from bench.storage.tensorboard_log import TensorBoardLog
 
     shown = scalars(run.path / "tensorboard")
     rows = [line.split(",") for line in run.metrics.path.read_text().splitlines()[1:]]

@@ -20,7 +20,7 @@ from bench.config import RunConfig
 from bench.interruption import Interrupted
 from bench.lifecycle import perform
 from bench.profile import load_profile
-from bench.run import RunDirectory, RunError, RunFailed
+from bench.storage.run import RunDirectory, RunError, RunFailed
 from envs import VectorEnv
 
 # Uneven on purpose: three rows to score, minibatches of 7, 7 and 1, three test episodes.

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from agents import AgentError, find
 from agents.registry import BUILT_IN, load_cost
 from bench.cli import cli
-from bench.cost import EFFICIENCY, LAUNCH_SECONDS, Gpu, gpus, updates_of
-from bench.plan_text import BEGIN, END, write_plan
+from bench.planning.cost import EFFICIENCY, LAUNCH_SECONDS, Gpu, gpus, updates_of
+from bench.planning.plan_text import BEGIN, END, write_plan
 
 PHRASES = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
 NODES = 4  # the start, "turn", "go", "pick", when every word is a token

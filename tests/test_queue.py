@@ -12,9 +12,9 @@ from run_files import PROFILE, glam, result_bytes
 
 from bench.cli import cli
 from bench.config import ConfigError
-from bench.reproduce import train_command
-from bench.run import RunDirectory
-from bench.slurm_options import slurm_options
+from bench.launching.reproduce import train_command
+from bench.launching.slurm_options import slurm_options
+from bench.storage.run import RunDirectory
 
 # Long enough that a signal arrives before the end, on a fast machine too.
 LONG = ("--agent", "tabular", "--set", "train.steps=8192", "--split", "french-goto")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.summary import PAGE, with_block
 
-from bench.headline import readme_block
+from bench.reporting.headline import readme_block
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

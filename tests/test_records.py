@@ -3,10 +3,10 @@ import json
 import pytest
 from record_files import outcomes, write_rows, write_run
 
-from bench.paper import read_paper
-from bench.parsing import RecordError
-from bench.records import EPISODE_TYPES, EVALUATION_TYPES, read_records
-from bench.row_file import EPISODE_COLUMNS, EVALUATION_COLUMNS
+from bench.reporting.paper import read_paper
+from bench.reporting.records import EPISODE_TYPES, EVALUATION_TYPES, read_records
+from bench.storage.parsing import RecordError
+from bench.storage.row_file import EPISODE_COLUMNS, EVALUATION_COLUMNS
 
 
 def test_reads_what_the_harness_writes():

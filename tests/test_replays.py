@@ -100,7 +100,7 @@ def test_probes_are_asked_before_and_at_equal_distances(run):
 
 def test_points_do_not_come_oftener_than_said(tmp_path):
     from bench.probes import ProbeLog
-    from bench.row_file import RowFile
+    from bench.storage.row_file import RowFile
 
     config = small_config()
     log = ProbeLog(build_agent(config), config, RowFile(tmp_path / "probes.csv"))

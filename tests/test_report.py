@@ -8,9 +8,9 @@ import sys
 import pytest
 from record_files import outcomes, played, training, write_run, write_three_agents
 
-from bench import report
-from bench.parsing import RecordError
-from bench.report import write_report
+from bench.reporting import report
+from bench.reporting.report import write_report
+from bench.storage.parsing import RecordError
 
 TABLES = (
     "comparison",
@@ -62,7 +62,7 @@ def test_another_process_without_torch_writes_the_same_bytes_elsewhere(written, 
         (tmp_path / name).write_bytes(content)
     code = """
 import pathlib, sys
-from bench.report import write_report
+from bench.reporting.report import write_report
 write_report(pathlib.Path(sys.argv[1]))
 print({"torch", "transformers"} & set(sys.modules))
 """

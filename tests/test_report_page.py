@@ -11,14 +11,14 @@ import pytest
 from record_files import outcomes, write_run
 from run_files import run_in_process, small_config
 
-from bench.comparison_tables import all_tables
 from bench.config import EvaluationConfig
-from bench.figures import all_figures
-from bench.paper import read_paper
-from bench.parsing import RecordError
-from bench.records import read_records
-from bench.report_page import render_page
-from bench.scenes import example_prompt, scenes
+from bench.reporting.comparison_tables import all_tables
+from bench.reporting.figures import all_figures
+from bench.reporting.paper import read_paper
+from bench.reporting.records import read_records
+from bench.reporting.report_page import render_page
+from bench.reporting.scenes import example_prompt, scenes
+from bench.storage.parsing import RecordError
 
 SPLITS = ("english-goto", "synonym-actions")
 

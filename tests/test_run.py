@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import pytest
 from run_files import ROOT, run_in_process, small_config
 
-from bench import atomic
-from bench.checkpoint import CheckpointError
 from bench.config import config_hash
-from bench.row_file import RowFile, format_rows
-from bench.run import RunDirectory, RunError
+from bench.storage import atomic
+from bench.storage.checkpoint import CheckpointError
+from bench.storage.row_file import RowFile, format_rows
+from bench.storage.run import RunDirectory, RunError
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def test_cells_with_commas_are_quoted():
 HOLDER = """
 import sys
 from pathlib import Path
-from bench.run import RunDirectory
+from bench.storage.run import RunDirectory
 with RunDirectory(Path(sys.argv[1])).lock():
     print("locked", flush=True)
     sys.stdin.read()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.statistics import (
+from bench.reporting.statistics import (
     learning_curve,
     mean_over_seeds,
     rates_by_task_kind,

@@ -12,10 +12,10 @@ from run_files import PROFILE
 
 from bench.cli import cli
 from bench.config import ConfigError
-from bench.executors import PlannedRun
-from bench.reproduce import reproduce, train_command
-from bench.run import RunDirectory
-from bench.sweep import parse_grid, points
+from bench.launching.executors import PlannedRun
+from bench.launching.reproduce import reproduce, train_command
+from bench.launching.sweep import parse_grid, points
+from bench.storage.run import RunDirectory
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_files import outcomes, write_run
 
-from bench.measures import Cell
-from bench.paper import read_paper
-from bench.records import read_records
-from bench.table_format import (
+from bench.reporting.measures import Cell
+from bench.reporting.paper import read_paper
+from bench.reporting.records import read_records
+from bench.reporting.table_format import (
     Entry,
     Table,
     latex_escape,
@@ -21,7 +21,7 @@ from bench.table_format import (
     to_latex,
     to_markdown,
 )
-from bench.tables import q1_table
+from bench.reporting.tables import q1_table
 from envs.splits import ARTICLE_SPLITS
 
 ALL = dict.fromkeys(ARTICLE_SPLITS, outcomes(5))

@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_files import KINDS, outcomes, write_run
 
-from bench.comparison_tables import all_tables
-from bench.measures import Cell, relative_change
-from bench.paper import read_paper
-from bench.records import read_records
-from bench.setting import departures
-from bench.statistics import mean_over_seeds
-from bench.table_format import (
+from bench.reporting.comparison_tables import all_tables
+from bench.reporting.measures import Cell, relative_change
+from bench.reporting.paper import read_paper
+from bench.reporting.records import read_records
+from bench.reporting.setting import departures
+from bench.reporting.statistics import mean_over_seeds
+from bench.reporting.table_format import (
     to_csv,
     to_markdown,
 )
-from bench.tables import generalisation_table, q1_table, runs_table, seed_table
-from bench.tables import task_kind_table as kinds_table
+from bench.reporting.tables import generalisation_table, q1_table, runs_table, seed_table
+from bench.reporting.tables import task_kind_table as kinds_table
 from envs.splits import ARTICLE_SPLITS, SPLITS
 
 ALL = dict.fromkeys(ARTICLE_SPLITS, outcomes(5))

@@ -21,7 +21,7 @@ from bench.evaluate import evaluate
 from bench.interruption import Interrupted
 from bench.lifecycle import build_agent
 from bench.progress import RunProgress
-from bench.run import RunDirectory, RunFailed
+from bench.storage.run import RunDirectory, RunFailed
 from bench.train import train
 
 

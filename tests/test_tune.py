@@ -14,7 +14,7 @@ from run_files import PROFILE, TABULAR
 
 from bench.cli import cli
 from bench.config import ConfigError
-from bench.tune import load_search, tune
+from bench.launching.tune import load_search, tune
 
 SEARCH = """
 profile: small.yaml

@@ -8,9 +8,9 @@ from run_files import quiet, run_in_process, small_config
 
 from agents.miniflan.architecture import MINIFLAN_FOLDER
 from agents.registry import find
-from bench.executors import PlannedRun
-from bench.reproduce import reproduce
-from bench.run import RunError
+from bench.launching.executors import PlannedRun
+from bench.launching.reproduce import reproduce
+from bench.storage.run import RunError
 
 
 def test_a_complete_run_is_skipped_only_with_its_own_weights(tmp_path):

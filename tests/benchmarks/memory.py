@@ -24,14 +24,14 @@ from transformers import PreTrainedTokenizerFast, T5Config
 
 from agents.miniflan.architecture import MINIFLAN_FOLDER
 from agents.registry import find, load_cost
-from bench import atomic
 from bench.config import RunConfig, validated
-from bench.cost import Gpu, gpus
-from bench.headline import replace_block
 from bench.lifecycle import build_agent
+from bench.planning.cost import Gpu, gpus
+from bench.planning.random_play import play_at_random
 from bench.profile import load_profile
-from bench.random_play import play_at_random
-from bench.row_file import Cell, format_rows
+from bench.reporting.headline import replace_block
+from bench.storage import atomic
+from bench.storage.row_file import Cell, format_rows
 from envs import VectorEnv
 
 ROOT = Path(__file__).parents[2]
@@ -104,7 +104,7 @@ def holds(gpu: Gpu, precision: str, gigabytes: float) -> bool:
 
 def check() -> list[list[Cell]]:
     """The plan beside a process that makes one update with a model of such dimensions."""
-    table = json.loads((ROOT / "agents/language_model/published.json").read_text())
+    table = json.loads((ROOT / "agents/language_model/planning/published.json").read_text())
     rows: list[list[Cell]] = []
     with tempfile.TemporaryDirectory() as folder:
         PreTrainedTokenizerFast.from_pretrained(MINIFLAN_FOLDER).save_pretrained(folder)

@@ -15,14 +15,14 @@ from pathlib import Path
 from rich.console import Console
 from summary import table
 
-from bench import atomic
-from bench.executors import PlannedRun
-from bench.headline import replace_block
-from bench.plan import machine_line, plan_profile
+from bench.launching.executors import PlannedRun
+from bench.launching.reproduce import reproduce, train_command
+from bench.planning.plan import machine_line, plan_profile
 from bench.profile import load_profile
-from bench.records import read_records
-from bench.reproduce import reproduce, train_command
-from bench.row_file import Cell, format_rows
+from bench.reporting.headline import replace_block
+from bench.reporting.records import read_records
+from bench.storage import atomic
+from bench.storage.row_file import Cell, format_rows
 
 ROOT = Path(__file__).parents[2]
 PAGE, KEPT = ROOT / "docs" / "scale.md", ROOT / "results" / "plan" / "check.csv"

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from bench import atomic
-from bench.figure_style import COLUMN_WIDTH, figure_style, render
+from bench.reporting.figure_style import COLUMN_WIDTH, figure_style, render
+from bench.storage import atomic
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "results" / "speed"

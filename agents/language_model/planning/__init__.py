@@ -1,0 +1,1 @@
+"""What a language-model agent will cost, before it is built: used by ``glam plan`` alone."""

@@ -1,0 +1,1 @@
+"""Commands of ``glam`` that `bench.cli` adds to its own."""

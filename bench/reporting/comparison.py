@@ -1,0 +1,162 @@
+"""Ours beside the paper's, agent by split: the difference, and a verdict by a rule spelled out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.reporting import measures
+from bench.reporting.claims import (
+    COLLAPSE,
+    KEPT,
+    LARGEST_LOSS,
+    LOST,
+    MARGIN_OVER_RANDOM,
+    REDUCED,
+    fate,
+)
+from bench.reporting.measures import Cell
+from bench.reporting.paper import OWN_NAME, READING_ERROR, PaperResults
+from bench.reporting.records import Records
+from bench.reporting.setting import departures, lacks_pretraining, profiles
+from envs.splits import ARTICLE_SPLITS, SPLITS
+
+FLOOR = "near Random"
+ABOVE = "above Random"
+
+WITHIN = "within interval"
+OUTSIDE = "not reproduced"
+TOO_WIDE = "undecided: interval too wide"
+WIDEST = 0.2
+"""Half of an interval beyond which it meets nearly every rate; of two seeds .03 apart it is .19."""
+SAME_DIRECTION = "direction reproduced"
+OTHER_DIRECTION = "direction not reproduced"
+NOT_MEASURED = "not measured"
+
+RULE = (
+    f"Result: {FLOOR} if the success on the reference (without one: on the split itself) is less "
+    f"than {MARGIN_OVER_RANDOM:g} above Random's there, so that there is nothing to lose; else "
+    f"{ABOVE} where there is no reference, {KEPT} at a loss of at most {-LARGEST_LOSS:.0%}, "
+    f"{LOST} at more than {-COLLAPSE:.0%}, {REDUCED} between.",
+    f"Verdict, in the paper's setting: {WITHIN} if the paper's rate, ±{READING_ERROR:g} for "
+    f"reading it off a figure, meets our 95% t interval over seeds, else {OUTSIDE}; undecided if "
+    f"half of the interval is more than {WIDEST:g}; not comparable at one seed.",
+    f"Elsewhere the rates themselves are not comparable and only the result is: {SAME_DIRECTION} "
+    f"if ours is the paper's, else {OTHER_DIRECTION}. A language model that is not pretrained "
+    "where the paper's is makes the agent not comparable at all.",
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One agent on one split, published and measured.
+
+    Attributes:
+        agent: Our name of the agent.
+        split: Name of the split.
+        published: The paper's success rate.
+        cell: Ours by seed.
+        published_result: The paper's result in one word of `RULE`; empty if it cannot be said.
+        result: Ours.
+        verdict: What `RULE` makes of it.
+    """
+
+    agent: str
+    split: str
+    published: float
+    cell: Cell
+    published_result: str
+    result: str
+    verdict: str
+
+    @property
+    def difference(self) -> float:
+        """Our mean minus the paper's rate; NaN without ours."""
+        return self.cell.over_seeds.mean - self.published
+
+
+def comparisons(records: Records, paper: PaperResults) -> tuple[Comparison, ...]:
+    """Every agent of ours that the paper has results for, on every split of the article."""
+    setting = _setting(records)
+    found = []
+    for agent in records.agents:
+        name = OWN_NAME.get(agent, "")
+        for split in ARTICLE_SPLITS:
+            published = paper.success_rate.get((split, name), math.nan)
+            if math.isnan(published):
+                continue
+            reference = SPLITS[split].reference
+            base, floor = reference or split, paper.success_rate.get
+            theirs = result(
+                published,
+                floor((base, name), math.nan) if reference else None,
+                floor((base, "Random"), math.nan),
+            )
+            ours = result(
+                _mean(records, agent, split),
+                _mean(records, agent, base) if reference else None,
+                _mean(records, "random", base),
+            )
+            if agent == "random":  # it is the floor that the others are held against
+                theirs = ours = ""
+            cell = measures.success(records, agent, split)
+            verdict = _verdict(cell, published, theirs, ours, setting)
+            if cell.values and lacks_pretraining(records, agent):
+                verdict = "not comparable: model not pretrained"
+            found.append(Comparison(agent, split, published, cell, theirs, ours, verdict))
+    return tuple(found)
+
+
+def result(rate: float, reference: float | None, random: float) -> str:
+    """What became of an agent on a split, in one word of `RULE`.
+
+    Args:
+        rate: Success on the split.
+        reference: Success on its reference; None if it has none.
+        random: Random's success on the reference, or on the split if it has none.
+
+    Returns:
+        The word; empty if a number is NaN.
+    """
+    base = rate if reference is None else reference
+    if math.isnan(rate) or math.isnan(base) or math.isnan(random):
+        return ""
+    if base < random + MARGIN_OVER_RANDOM:
+        return FLOOR
+    if reference is None:
+        return ABOVE
+    return fate(rate / base - 1)
+
+
+def count_verdicts(compared: Sequence[Comparison]) -> dict[str, int]:
+    """How many comparisons ended in each verdict, in order of first occurrence."""
+    counts: dict[str, int] = {}
+    for comparison in compared:
+        counts[comparison.verdict] = counts.get(comparison.verdict, 0) + 1
+    return counts
+
+
+def _verdict(cell: Cell, published: float, theirs: str, ours: str, setting: str) -> str:
+    if not cell.values:
+        return f"{NOT_MEASURED}: {cell.status}"
+    if not setting:
+        summary = cell.over_seeds
+        if math.isnan(summary.half_width):
+            return "not comparable: one seed"
+        if summary.half_width > WIDEST:
+            return TOO_WIDE
+        near = abs(summary.mean - published) <= summary.half_width + READING_ERROR
+        return WITHIN if near else OUTSIDE
+    if not ours or not theirs:
+        return f"not comparable: {setting}"
+    return SAME_DIRECTION if ours == theirs else OTHER_DIRECTION
+
+
+def _mean(records: Records, agent: str, split: str) -> float:
+    return measures.success(records, agent, split).over_seeds.mean
+
+
+def _setting(records: Records) -> str:
+    """The profiles of runs outside the paper's setting; empty inside it."""
+    return f"profile {profiles(records)}" if departures(records) else ""

@@ -1,0 +1,141 @@
+"""What a person wants to read in the terminal after a report, and in the README."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from bench.reporting import measures
+from bench.reporting.claims import verdicts
+from bench.reporting.records import Records, read_records
+from bench.reporting.setting import departures, describe_setting, profiles
+from bench.reporting.table_format import Entry, Table, markdown_body, rate_entry
+from bench.reporting.tables import split_title
+from bench.storage import atomic
+from bench.storage.parsing import RecordError
+from envs.splits import ARTICLE_SPLITS
+
+BEGIN = "<!-- results: made by `glam report --readme`, do not edit -->"
+END = "<!-- end of results -->"
+
+
+def headline_table(records: Records) -> Table:
+    """Success of every agent on the article's splits, and its sample efficiency."""
+    rows: list[tuple[Entry | str, ...]] = []
+    for agent in records.agents:
+        learns = any(run.learns for run in records.of(agent))
+        efficiency = rate_entry(measures.sample_efficiency(records, agent)) if learns else "—"
+        rates = [rate_entry(measures.success(records, agent, split)) for split in ARTICLE_SPLITS]
+        rows.append((records.label(agent), *rates, efficiency))
+    return Table(
+        name="headline",
+        title="Success on the test episodes, mean over seeds ± half of the 95% t interval.",
+        setting=(describe_setting(records), *departures(records)),
+        notes=(),
+        columns=("agent", *map(split_title, ARTICLE_SPLITS), "SE in training"),
+        rows=tuple(rows),
+    )
+
+
+def print_headline(directory: Path, written: list[Path], console: Console) -> None:
+    """Shows the main numbers and verdicts, and where to read on.
+
+    Args:
+        directory: The results directory.
+        written: The files of its report.
+        console: Where it is shown.
+    """
+    records = read_records(directory)
+    table = headline_table(records)
+    shown = RichTable(
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+        show_edge=False,
+        title=table.title,
+        title_justify="left",
+    )
+    shown.add_column(table.columns[0], no_wrap=True)
+    for column in table.columns[1:]:
+        # One word a line: so the article's table fits 80 columns.
+        shown.add_column("\n".join(column.split()))
+    for agent, row in zip(records.agents, table.rows, strict=True):
+        texts = [cell if isinstance(cell, str) else cell.text for cell in row[1:]]
+        shown.add_row(agent, *(text.replace(" ± ", "\n± ") for text in texts))
+    console.print(shown)
+    for verdict in verdicts(records):
+        claim = verdict.claim.partition(" (")[0]
+        console.print(f"{claim}: [bold]{verdict.outcome}[/bold]", highlight=False)
+    for sentence in departures(records):
+        console.print(sentence, style="dim", highlight=False, markup=False)
+    page = directory / "report.html"
+    rest = f"{len(written)} files; also {directory / 'report.md'}, {directory / 'tables'}/, "
+    console.print(f"\nRead on: {page}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{rest}{directory / 'figures'}/", highlight=False, markup=False, soft_wrap=True)
+
+
+def readme_block(directory: Path, readme: Path) -> str:
+    """The marked block of a README: a picture and the headline table.
+
+    Args:
+        directory: The results directory.
+        readme: The README, which the picture's path is relative to.
+
+    Returns:
+        Markdown between and with the marks.
+    """
+    records = read_records(directory)
+    table = headline_table(records)
+    place = Path(os.path.relpath(directory.resolve(), readme.resolve().parent)).as_posix()
+    picture = f"![Generalisation]({place}/figures/q2_q3_generalisation.png)"
+    outcomes = [
+        f"- {v.claim.partition(' (')[0]}: **{v.outcome}** ({v.evidence})" for v in verdicts(records)
+    ]
+    parts = [
+        BEGIN,
+        f"{table.title} Profile {profiles(records)}; seeds, intervals, replays and where every "
+        f"number comes from: [report.html]({place}/report.html).",
+        markdown_body(table).rstrip(),
+        "\n".join(outcomes),
+        picture,
+        END,
+    ]
+    return "\n\n".join(parts)
+
+
+def write_readme(directory: Path, readme: Path) -> None:
+    """Puts the current block between the marks of a README.
+
+    Args:
+        directory: The results directory.
+        readme: The README.
+
+    Raises:
+        RecordError: If the marks are not there, once each and in order.
+    """
+    replace_block(readme, BEGIN, END, readme_block(directory, readme))
+
+
+def replace_block(document: Path, begin: str, end: str, block: str) -> None:
+    """Puts a block in place of the one between two marks of a document.
+
+    Args:
+        document: A Markdown file.
+        begin: The mark that the block begins with.
+        end: The mark that it ends with.
+        block: The new block, marks included.
+
+    Raises:
+        RecordError: If the marks are not there, once each and in order.
+    """
+    text = document.read_text(encoding="utf-8")
+    pattern = re.escape(begin) + r".*?" + re.escape(end)
+    if len(re.findall(pattern, text, re.DOTALL)) != 1:
+        problem = "does not hold the two marks of the results once"
+        raise RecordError(document, problem, remedy=f"put {begin} and {end} where they belong")
+    atomic.write_text(document, re.sub(pattern, lambda _: block, text, flags=re.DOTALL))

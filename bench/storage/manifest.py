@@ -1,0 +1,53 @@
+"""The manifest of a run, read strictly: what it says must be of the kind that was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from bench.storage.parsing import RecordError, name_problem, read_json
+
+MANIFEST_FORMAT = 1
+State = Literal["running", "trained", "complete", "failed"]
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "format": (int,),
+    "profile": (str,),
+    "label": (str,),
+    "seed": (int,),
+    "state": (str,),
+    "error": (str, type(None)),
+    "learns": (bool,),
+    "steps": (int,),
+    "model": (dict,),
+    "splits": (dict,),
+    "seeds": (dict,),
+    "wall_seconds": (dict,),
+}
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Reads ``manifest.json``.
+
+    Raises:
+        RecordError: If it is absent, malformed or of another format.
+    """
+    manifest = read_json(path)
+    for key, kinds in _TYPES.items():
+        value = manifest.get(key)
+        if type(value) not in kinds:  # not isinstance(): True is an int
+            raise RecordError(path, f"{key!r} is {value!r}, expected {kinds[0].__name__}")
+    if manifest["format"] != MANIFEST_FORMAT:
+        raise RecordError(path, f"format {manifest['format']} is not {MANIFEST_FORMAT}")
+    if manifest["state"] not in get_args(State):
+        known = ", ".join(get_args(State))
+        raise RecordError(path, f"state {manifest['state']!r} is none of {known}")
+    for key in ("label", "profile"):
+        problem = name_problem(manifest[key])
+        if problem is not None:
+            raise RecordError(path, f"{key!r} {problem}")
+    for phase in ("train", "evaluate"):
+        if type(manifest["wall_seconds"].get(phase)) not in (int, float):
+            raise RecordError(path, f"wall_seconds.{phase} is not a number")
+    return manifest

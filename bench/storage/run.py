@@ -1,0 +1,282 @@
+"""A run's directory: its config, manifest, rows and checkpoints, with one writer at a time.
+
+Layout::
+
+    <out>/<profile>/<agent>/seed-<n>/config.json       resolved config
+                                     manifest.json     state and provenance
+                                     metrics.csv       one row per update
+                                     episodes.csv      one row per training episode
+                                     probes.csv        answers to fixed prompts over training
+                                     evaluation/<split>.csv   one row per test episode
+                                     replays/<split>.csv      one row per step of two of them
+                                     checkpoint/       what a resumed run needs
+                                     train.log, tensorboard/  for people
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import filelock
+
+from agents.base import is_ours
+from bench.config import ConfigError, RunConfig, differences
+from bench.storage import atomic
+from bench.storage.agent_code import agent_code_hash
+from bench.storage.checkpoint import CheckpointStore
+from bench.storage.first_manifest import first_manifest, now, split_records
+from bench.storage.manifest import State, read_manifest
+from bench.storage.parsing import RecordError, read_json
+from bench.storage.row_file import EVALUATION_COLUMNS, Cell, RowFile, format_rows
+
+
+class RunError(ValueError):
+    """A run directory that cannot be used as asked; the message is one line and says what to do."""
+
+
+class RunFailed(Exception):
+    """A run that began and could not be finished; the message is one line."""
+
+
+class RunDirectory:
+    """One run on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        """Looks at a directory, which need not exist yet.
+
+        Args:
+            path: ``<out>/<profile>/<agent>/seed-<n>``.
+        """
+        self.path = path
+        self.metrics = RowFile(path / "metrics.csv")
+        self.episodes = RowFile(path / "episodes.csv")
+        self.probes = RowFile(path / "probes.csv")
+        self.checkpoints = CheckpointStore(path / "checkpoint")
+        self.log = path / "train.log"
+
+    @classmethod
+    def of(cls, out: Path, config: RunConfig) -> RunDirectory:
+        """The directory of a run.
+
+        Args:
+            out: Where all profiles' runs are kept.
+            config: The run.
+        """
+        return cls(out / config.profile / config.agent / f"seed-{config.seed}")
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest; None if the run was never started.
+
+        Raises:
+            RecordError: If it cannot be read.
+        """
+        path = self.path / "manifest.json"
+        return read_manifest(path) if path.exists() else None
+
+    def config(self) -> RunConfig:
+        """The run's resolved config.
+
+        Raises:
+            RunError: If there is none.
+            RecordError: If it cannot be read.
+        """
+        path = self.path / "config.json"
+        if not path.exists():
+            raise RunError(f"{self.path} holds no run (no config.json inside)")
+        try:
+            return RunConfig.from_json(read_json(path))
+        except ConfigError as error:
+            raise RecordError(path, str(error)) from error
+
+    def state(self) -> State | None:
+        """The manifest's state; None if the run was never started."""
+        manifest = self.manifest()
+        return None if manifest is None else manifest["state"]
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are rows or checkpoints, which starting over would lose."""
+        kept = (self.metrics.path, self.checkpoints.directory, self.path / "evaluation")
+        return any(path.exists() for path in kept)
+
+    def obstacle(
+        self,
+        config: RunConfig,
+        model: Mapping[str, Any] | None = None,
+        processes: int | None = None,
+    ) -> str | None:
+        """Says why this directory's run is not the one asked for.
+
+        Args:
+            config: The run asked for.
+            model: The model's identity, once it is known.
+            processes: How many processes are to go on with it, if that is asked: another number
+                would sum in another order.
+
+        Returns:
+            One line naming the field that differs; None if the run can be started or continued.
+        """
+        if not self.begun:
+            return None
+        try:
+            manifest, old = self.manifest(), self.config().to_json()
+        except (RecordError, RunError) as error:
+            return str(error)
+        if manifest is None:
+            return f"{self.path} holds rows of a run but no manifest.json"
+        changed = next(differences(old, config.to_json()), None)
+        if changed is None and model is not None:
+            # The precision may be the machine's choice; what began in one goes on in it.
+            then, told = (
+                {key: value for key, value in each.items() if key != "precision"}
+                for each in (manifest["model"], model)
+            )
+            changed = next(differences(then, told, "model."), None)
+        if changed is None:
+            asked = split_records(config.evaluation.splits)
+            then = {name: manifest["splits"].get(name, {}) for name in asked}
+            changed = next(differences(then, asked, "splits."), None)
+        before = manifest.get("processes", 1)
+        if changed is None and processes not in (None, before):
+            changed = (
+                f"number of processes (was {before}, now {processes}): "
+                f"`accelerate launch --num_processes {before}` goes on with it"
+            )
+        if changed is None:
+            return None
+        remedy = ""
+        if changed.startswith("evaluation.") and manifest["state"] in ("trained", "complete"):
+            remedy = f"; `glam evaluate {self.path}` plays other splits or episodes"
+        return f"{self.path} was made with another {changed}{remedy}"
+
+    @property
+    def lock_path(self) -> Path:
+        """File that is locked while a process works on the run, with that process's id."""
+        return self.path.parent / f".{self.path.name}.lock"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps every other process off this run; a dead process's lock is void.
+
+        Raises:
+            RunError: If another process holds it, naming its pid.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        path = self.lock_path
+        lock = filelock.FileLock(path)
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout as error:
+            holder = path.read_text().strip() or "unknown"
+            raise RunError(f"{self.path} is in use by process {holder}") from error
+        try:
+            path.write_text(str(os.getpid()))
+            atomic.remove_leftovers(self.path)
+            yield
+        finally:
+            lock.release()
+
+    def evaluated(self) -> list[str]:
+        """Splits of which there are rows of test episodes."""
+        return sorted(path.stem for path in (self.path / "evaluation").glob("*.csv"))
+
+    def set_aside(self) -> Path:
+        """Moves what is there out of the way, under a name that is not read as a run.
+
+        Returns:
+            Where it is now.
+        """
+        number = 1
+        while (aside := self.path.with_name(f"old-{self.path.name}-{number}")).exists():
+            number += 1
+        os.rename(self.path, aside)
+        return aside
+
+    def create(
+        self, config: RunConfig, identity: Mapping[str, Any], learns: bool, processes: int = 1
+    ) -> None:
+        """Starts the record of a run.
+
+        Args:
+            config: The run.
+            identity: What the agent says of itself: ``label`` and ``model``.
+            learns: Whether it is trained at all.
+            processes: Number of processes that train it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.write_config(config)
+        manifest = first_manifest(config, identity, learns=learns, processes=processes)
+        atomic.write_json(self.path / "manifest.json", manifest)
+
+    def note_code(self, agent_class: type) -> None:
+        """Adds the hash of an agent's code to those that worked on the run.
+
+        Args:
+            agent_class: The agent's class; of the benchmark's own the commit tells.
+        """
+        if is_ours(Path(inspect.getfile(agent_class))):
+            return
+        digest = agent_code_hash(agent_class)
+        manifest = self.manifest() or {}
+        manifest["code_sha256"] = list(dict.fromkeys([*manifest.get("code_sha256", ()), digest]))
+        atomic.write_json(self.path / "manifest.json", manifest)
+
+    def write_config(self, config: RunConfig) -> None:
+        """Writes ``config.json``."""
+        atomic.write_json(self.path / "config.json", config.to_json())
+
+    def update_manifest(self, state: State, **fields: Any) -> None:
+        """Records a new state.
+
+        Args:
+            state: The state; ``"complete"`` and ``"failed"`` are stamped with the time.
+            **fields: Other fields of the manifest to replace.
+        """
+        manifest = self.manifest() or {}
+        ended = now() if state in ("complete", "failed") else None
+        manifest.update(state=state, error=None, finished=ended)
+        manifest.update(fields)
+        atomic.write_json(self.path / "manifest.json", manifest)
+
+    def add_wall_seconds(self, phase: Literal["train", "evaluate"], seconds: float) -> None:
+        """Adds to the wall time of a phase; a run may take several sittings."""
+        manifest = self.manifest() or {}
+        spent = manifest["wall_seconds"]
+        spent[phase] = round(spent[phase] + seconds, 1)
+        atomic.write_json(self.path / "manifest.json", manifest)
+
+    def evaluation(self, split: str) -> Path:
+        """Where a split's test episodes are kept."""
+        return self.path / "evaluation" / f"{split}.csv"
+
+    def replays(self, split: str) -> Path:
+        """Where the steps of some of a split's test episodes are kept."""
+        return self.path / "replays" / f"{split}.csv"
+
+    def write_evaluation(
+        self, split: str, rows: Iterable[Sequence[Cell]], replays: Iterable[Sequence[Cell]]
+    ) -> None:
+        """Puts a split's test episodes in place, all at once.
+
+        Args:
+            split: Name of the split.
+            rows: One row per episode, under ``EVALUATION_COLUMNS``.
+            replays: Rows of ``replays/<split>.csv``, its header first.
+        """
+        # The episodes last: where they are, the split is done.
+        for path, content in (
+            (self.replays(split), replays),
+            (self.evaluation(split), [EVALUATION_COLUMNS, *rows]),
+        ):
+            path.parent.mkdir(exist_ok=True)
+            atomic.write_text(path, format_rows(content))
+
+    def tested(self, split: str, episodes: int) -> bool:
+        """Whether a split's test episodes are there, as many as asked for."""
+        path = self.evaluation(split)
+        return path.exists() and path.read_bytes().count(b"\n") == episodes + 1
