@@ -35,9 +35,9 @@ report: install
 	$(foreach each,$(RECORDS),$(GLAM) report $(each) $(if $(filter results/laptop,$(each)),--readme README.md) &&) true
 	$(GLAM) tune results/tuning/laptop.yaml --out results/tuning/laptop --no-train
 
-# What the paper's setting costs, into the README; hours here are those of an otherwise idle machine.
+# What the paper's setting costs, into docs/scale.md; hours here are those of an otherwise idle machine.
 plan: install
-	$(GLAM) plan --profile paper --readme README.md
+	$(GLAM) plan --profile paper --readme docs/scale.md
 
 smoke: install
 	$(GLAM) reproduce --profile smoke --out $(OUT) $(if $(JOBS),--jobs $(JOBS))

@@ -36,6 +36,17 @@ def test_the_agent_of_the_readme_trains_and_is_tested(tmp_path: Path) -> None:
     assert json.loads((run / "config.json").read_text())["agent_options"] == {"step_size": 0.5}
 
 
+def test_the_map_of_the_house_leads_somewhere() -> None:
+    rows = README.partition("| to change | look in |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert len(rows) > 9
+    for row in rows:
+        folder = Path()
+        for place in re.findall(r"`([\w/*]+(?:/|\.py|\.yaml))`", row):
+            folder = Path(place).parent if "/" in place else folder
+            path = Path(place) if "/" in place else folder / place
+            assert list(Path(__file__).parents[1].glob(str(path))), f"{path} is not there"
+
+
 def test_the_results_are_those_of_the_committed_records() -> None:
     root = Path(__file__).parents[1]
     block = readme_block(root / "results" / "laptop", root / "README.md")
