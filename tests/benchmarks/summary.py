@@ -108,6 +108,21 @@ def flatness(cells: list[Row]) -> list[str]:
     return [f"24 actions take, in 6 actions' time (aim 1.15): {', '.join(ratios)}."]
 
 
+def without_bfloat16(cells: list[Row]) -> list[str]:
+    """Why there are no 16-bit cells, where there are none."""
+    slow = [
+        cell["bfloat16_slowness"]
+        for cell in cells
+        if SHORT not in cell["ways"] and "bfloat16_slowness" in cell  # older cells were mixed
+    ]
+    if not slow:
+        return []
+    times = f"{min(slow):.0f} times as long as in 32-bit numbers"
+    return [
+        f"Not measured in bfloat16: a matrix product takes {times} here, so `auto` never takes it."
+    ]
+
+
 def environment_table(cells: list[Row]) -> list[str]:
     """Steps and resets a second, and the time of each in that of stock MiniGrid."""
     rows = [
@@ -204,6 +219,7 @@ def section(kept: Measured) -> str:
         [intro],
         language_model_table(scored),
         flatness(scored),
+        without_bfloat16(scored),
         environment_table(of_kind(kept, "environment")),
         round_table(of_kind(kept, "round")),
         other_table(
@@ -211,7 +227,7 @@ def section(kept: Measured) -> str:
         ),
         [f"![Cost of scoring]({where}/cost.png)"],
     ]
-    return "\n\n".join("\n".join(lines) for lines in parts)
+    return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
 def folder_name(machine: dict[str, Any]) -> str:
@@ -228,7 +244,7 @@ def joined(older: Measured, newer: Measured) -> Measured:
     """What was measured, with the older cells of the same kind of machine it leaves out."""
 
     def same(one: Row, other: Row) -> bool:
-        found = {"date", "commit", "torch", "ways", "flop", "shared", "groups"}
+        found = {"date", "commit", "torch", "ways", "flop", "shared", "groups", "bfloat16_slowness"}
         names = (one.keys() | other.keys()) - found
         return all(one.get(name) == other.get(name) for name in names)
 
