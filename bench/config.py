@@ -57,13 +57,16 @@ def _named_splits(value: object) -> object:
 
 
 def _as_tuple(value: object) -> object:
+    if isinstance(value, str):  # a name by itself is a list of one
+        return (value,)
     return tuple(value) if isinstance(value, list) else value
 
 
 def _known_splits(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if name not in SPLITS:
-            raise ValueError(f"unknown split {name!r}{nearest(name, SPLITS)}")
+            hint = nearest(name, (*SPLITS, *_NAMES_OF_SPLITS))
+            raise ValueError(f"unknown split {name!r}{hint}")
     if len(set(names)) < len(names):
         raise ValueError("names a split twice")
     return names

@@ -151,6 +151,9 @@ def _remarks(plans: Sequence[AgentPlan], device: str) -> list[str]:
         "that learns"
     )
     lines.append(f"fits: on one GPU with {1 - USABLE:.0%} of its memory to spare")
+    others = [plan.agent for plan in plans if plan.parameters is None]
+    if others:
+        lines.append(f"all seeds on a GPU: without {', '.join(others)}")
     saved = [p for p in plans if "saved" in p.memory.get("float32", {})]
     if saved:
         sizes = ", ".join(f"{p.agent} {p.memory['float32']['saved'] / _GB:.2f} GB" for p in saved)
