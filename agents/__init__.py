@@ -1,6 +1,6 @@
 """Agents for BabyAI-Text: the contract, the registry, and the published ones."""
 
-from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
+from agents.base import Agent, AgentContext, AgentError, PolicyOutput, sample_actions
 from agents.registry import AgentEntry, find, registered
 
 __all__ = [
@@ -8,7 +8,7 @@ __all__ = [
     "AgentContext",
     "AgentEntry",
     "AgentError",
-    "Judgement",
+    "PolicyOutput",
     "find",
     "registered",
     "sample_actions",

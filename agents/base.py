@@ -82,7 +82,7 @@ class AgentContext:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class PolicyOutput:
     """What an agent makes of observations, for people who look on.
 
     Attributes:
@@ -146,7 +146,7 @@ class Agent(ABC):
             (len(observations),) action indices.
         """
 
-    def judge(self, observations: Sequence[Observation]) -> Judgement | None:
+    def policy_output(self, observations: Sequence[Observation]) -> PolicyOutput | None:
         """Says how likely each action is, for replays and figures; changes nothing in the agent.
 
         Args:

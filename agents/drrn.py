@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
+from agents.base import Agent, AgentContext, AgentError, PolicyOutput, sample_actions
 from agents.ranges import Count, Fraction, NonNegative, Positive
 from agents.replay import Replay, TransitionBatch
 from agents.schedule import Decay, decayed
@@ -141,9 +141,9 @@ class DRRNAgent(Agent):
 
     def act(self, observations: Sequence[Observation]) -> NDArray[np.integer]:
         """Samples from the softmax over Q; returns (batch,) action indices."""
-        return sample_actions(self.judge(observations).probabilities, observations)
+        return sample_actions(self.policy_output(observations).probabilities, observations)
 
-    def judge(self, observations: Sequence[Observation]) -> Judgement:
+    def policy_output(self, observations: Sequence[Observation]) -> PolicyOutput:
         """The softmax over Q, and the largest Q as the value."""
         phrases = [observation.action_phrases for observation in observations]
         probabilities = np.zeros((len(phrases), max(map(len, phrases))), np.float32)
@@ -154,7 +154,7 @@ class DRRNAgent(Agent):
             policy = torch.softmax(values / self.config.temperature, 1)
             probabilities[members, : len(group)] = policy.cpu().numpy()
             best[members] = values.max(1).values.cpu().numpy()
-        return Judgement(probabilities, best)
+        return PolicyOutput(probabilities, best)
 
     def update(self, envs: VectorEnv) -> Mapping[str, float]:
         """One round: ``rollout_length`` steps in each environment, learning in between.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.base import Agent, Judgement, sample_actions
+from agents.base import Agent, PolicyOutput, sample_actions
 from envs.observation import Observation
 
 
@@ -19,12 +19,12 @@ class RandomAgent(Agent):
 
     def act(self, observations: Sequence[Observation]) -> NDArray[np.integer]:
         """Samples uniformly with each observation's own draw; returns (batch,) indices."""
-        return sample_actions(self.judge(observations).probabilities, observations)
+        return sample_actions(self.policy_output(observations).probabilities, observations)
 
-    def judge(self, observations: Sequence[Observation]) -> Judgement:
+    def policy_output(self, observations: Sequence[Observation]) -> PolicyOutput:
         """The same chance for every action."""
         n_actions = len(observations[0].action_phrases)
-        return Judgement(np.full((len(observations), n_actions), 1.0 / n_actions))
+        return PolicyOutput(np.full((len(observations), n_actions), 1.0 / n_actions))
 
     def identity(self) -> Mapping[str, Any]:
         """The label in tables."""

@@ -18,7 +18,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
+from agents.base import Agent, AgentContext, AgentError, PolicyOutput, sample_actions
 from agents.ranges import Count, Fraction, NonNegative, Positive
 from agents.schedule import Decay, decayed
 from agents.symbolic_env import SymbolicVecEnv, encode
@@ -139,12 +139,12 @@ class SymbolicPPOAgent(Agent):
         """Samples from the policy; returns (batch,) action indices."""
         return sample_actions(self._probabilities(self._tensors_of(observations)), observations)
 
-    def judge(self, observations: Sequence[Observation]) -> Judgement:
+    def policy_output(self, observations: Sequence[Observation]) -> PolicyOutput:
         """The actor's policy and the critic's estimates."""
         tensors = self._tensors_of(observations)
         with torch.no_grad():
             values = self.policy.predict_values(tensors).squeeze(1)
-        return Judgement(self._probabilities(tensors), values.cpu().numpy())
+        return PolicyOutput(self._probabilities(tensors), values.cpu().numpy())
 
     def update(self, envs: VectorEnv) -> Mapping[str, float]:
         """One rollout and the epochs over it.

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.base import Agent, AgentError, Judgement, sample_actions, speaking_for
+from agents.base import Agent, AgentError, PolicyOutput, sample_actions, speaking_for
 from bench.config import EnvironmentConfig
 from bench.learning_round import learning_round
 from bench.storage.parsing import name_problem
@@ -154,41 +154,44 @@ def acts_alone_as_beside_others(subject: Subject) -> None:
 
 
 def tells_its_chances(subject: Subject) -> None:
-    """If it has judge(), the chances there are those that act() samples from, learned ones too."""
+    """If it has policy_output(), act() samples from the chances there, learned ones too."""
     agent = subject.build()
     if agent.learns:
         _learn(agent, subject.environments(), subject)
     (env,), (seen,) = subject.episodes("train", 1)
     if agent.privileged:
         agent.attach([env, env])
-    told = agent.judge([seen, seen])
+    told = agent.policy_output([seen, seen])
     if told is None:
         return
-    _demand(isinstance(told, Judgement), f"judge() gives {type(told).__name__}, not a Judgement")
+    kind = type(told).__name__
+    _demand(isinstance(told, PolicyOutput), f"policy_output() gives {kind}, not a PolicyOutput")
     chances = np.asarray(told.probabilities)
     shape = (2, len(seen.action_phrases))
-    _demand(chances.shape == shape, f"judge() gives chances {chances.shape}, not {shape}")
-    _demand(bool(np.allclose(chances.sum(1), 1, atol=1e-4)), "judge()'s chances do not sum to 1")
+    _demand(chances.shape == shape, f"policy_output() gives chances {chances.shape}, not {shape}")
+    summed = bool(np.allclose(chances.sum(1), 1, atol=1e-4))
+    _demand(summed, "policy_output()'s chances do not sum to 1")
     if told.values is not None:
-        _demand(agent.learns, "judge() gives values, but nothing has taught it any")
-        _demand(np.shape(told.values) == (2,), "judge()'s values are not one for each observation")
+        _demand(agent.learns, "policy_output() gives values, but nothing has taught it any")
+        one_each = np.shape(told.values) == (2,)
+        _demand(one_each, "policy_output()'s values are not one for each observation")
     for draw in _DRAWS:
         drawn = [dataclasses.replace(seen, draw=draw)]
         same = _acted(agent, [env], drawn) == sample_actions(chances[:1], drawn)
-        _demand(bool(same.all()), f"with draw {draw} act() takes what judge() does not say")
+        _demand(bool(same.all()), f"with draw {draw} act() takes what policy_output() does not say")
 
 
 def looking_on_changes_nothing(subject: Subject) -> None:
-    """What is saved after a round of learning is the same after acting and judging."""
+    """What is saved after a round of learning is the same after acting and telling its policy."""
     agent = subject.build()
     agent.update(subject.environments())
     before = _saved(agent, subject)
     _played(agent, subject, "train")
-    agent.judge(subject.episodes("train", 1)[1])
+    agent.policy_output(subject.episodes("train", 1)[1])
     after = _saved(agent, subject)
     _demand(
         before == after,
-        f"after act() and judge() save() writes something else: {_apart(before, after)}",
+        f"after act() and policy_output() save() writes something else: {_apart(before, after)}",
     )
 
 

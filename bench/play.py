@@ -11,7 +11,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from agents.base import Agent, Judgement
+from agents.base import Agent, PolicyOutput
 from agents.registry import is_file
 from bench.config import RunConfig
 from bench.lifecycle import build_agent, device_here, with_named_code
@@ -198,7 +198,7 @@ class _Episode:
         if agent.privileged:
             agent.attach([self._game.env])
         action = int(agent.act([observation])[0])
-        self._console.print(chances(observation, agent.judge([observation]), action))
+        self._console.print(chances(observation, agent.policy_output([observation]), action))
         if self._skip:
             return action
         answer = self._ask()
@@ -260,16 +260,16 @@ def grid_text(state: State, env: TextEnv) -> Text:
     return text
 
 
-def chances(observation: Observation, judgement: Judgement | None, action: int) -> Group | Text:
+def chances(observation: Observation, output: PolicyOutput | None, action: int) -> Group | Text:
     """The actions with their probabilities as bars, the one taken marked."""
     phrases = observation.action_phrases
-    if judgement is None:
+    if output is None:
         return Text(f"▸ {phrases[action]}", style="bold")
     table = Table.grid(padding=(0, 1))
-    for i, (phrase, chance) in enumerate(zip(phrases, judgement.probabilities[0], strict=True)):
+    for i, (phrase, chance) in enumerate(zip(phrases, output.probabilities[0], strict=True)):
         mark, style = ("▸", "bold") if i == action else (" ", "")
         bar = Text("█" * round(_BAR * float(chance)), style="cyan")
         table.add_row(mark, Text(phrase, style=style), f"{100 * float(chance):5.1f}%", bar)
-    if judgement.values is None:
+    if output.values is None:
         return Group(table)
-    return Group(table, Text(f"value {float(judgement.values[0]):.3g}"))
+    return Group(table, Text(f"value {float(output.values[0]):.3g}"))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from agents.base import Agent
 from bench.config import RunConfig
-from bench.replays import judged_rows, probability_columns
+from bench.replays import policy_rows, probability_columns
 from bench.storage.row_file import Cell, RowFile
 from envs import ENGLISH, Observation
 
@@ -104,7 +104,7 @@ class ProbeLog:
             self._ask(steps)
 
     def _ask(self, steps: int) -> None:
-        answers = judged_rows(self._agent, self._questions, len(PROBES))
+        answers = policy_rows(self._agent, self._questions, len(PROBES))
         if not any(map(any, answers)):
             return  # an agent that does not tell leaves no file
         rows: list[tuple[Cell, ...]] = [] if self._rows.size else [self._columns]

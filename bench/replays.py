@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from agents.base import Agent, AgentError, Judgement, speaking_for
+from agents.base import Agent, AgentError, PolicyOutput, speaking_for
 from bench.config import RunConfig
 from bench.evaluate import TestEpisode
 from bench.storage.row_file import Cell
@@ -51,14 +51,14 @@ def replay_rows(
         One row per step under ``replay_header``.
 
     Raises:
-        AgentError: If the agent's judgement does not fit the observations.
+        AgentError: If the agent's output does not fit the observations.
     """
     env = config.environment.build(SPLITS[split].level, SPLITS[split].view)
     rows: list[tuple[Cell, ...]] = []
     try:
         for episode in chosen_episodes(episodes):
             seen = list(retraced(env, episode.seed, config.seed, episode.actions))
-            thoughts = judged_rows(agent, seen, config.evaluation.n_envs)
+            thoughts = policy_rows(agent, seen, config.evaluation.n_envs)
             for step, (action, thought) in enumerate(zip(episode.actions, thoughts, strict=True)):
                 rows.append((episode.seed, step, action, *thought))
     finally:
@@ -86,7 +86,7 @@ def retraced(
         observation = env.step(action)[0]
 
 
-def judged_rows(
+def policy_rows(
     agent: Agent, observations: Sequence[Observation], batch: int
 ) -> list[tuple[Cell, ...]]:
     """Value and chances of each observation as short text, empty where the agent does not tell.
@@ -97,21 +97,21 @@ def judged_rows(
         batch: Observations judged at once.
 
     Raises:
-        AgentError: If the judgement does not fit the observations.
+        AgentError: If the output does not fit the observations.
     """
     n_actions = len(observations[0].action_phrases)
-    said = f"{type(agent).__name__}.judge"
+    said = f"{type(agent).__name__}.policy_output"
     rows: list[tuple[Cell, ...]] = []
     for start in range(0, len(observations), batch):
         part = observations[start : start + batch]
         with speaking_for(said):
-            judgement = agent.judge(part)
-        if judgement is None:
+            output = agent.policy_output(part)
+        if output is None:
             rows += [("",) * (1 + n_actions)] * len(part)
             continue
-        if not isinstance(judgement, Judgement):
-            raise AgentError(f"{said} returned {type(judgement).__name__}, expected a Judgement")
-        chosen = np.asarray(judgement.probabilities)
+        if not isinstance(output, PolicyOutput):
+            raise AgentError(f"{said} returned {type(output).__name__}, expected a PolicyOutput")
+        chosen = np.asarray(output.probabilities)
         shape = chosen.shape
         if shape != (len(part), n_actions):
             expected = f"({len(part)}, {n_actions})"
@@ -119,10 +119,10 @@ def judged_rows(
         if not (np.all(chosen >= 0) and np.allclose(chosen.sum(1), 1, atol=1e-3)):
             raise AgentError(f"{said}: probabilities are no distribution: {chosen[0].tolist()}")
         values = [""] * len(part)
-        if judgement.values is not None:
-            values = [f"{value:.3g}" for value in judgement.values.tolist()]
+        if output.values is not None:
+            values = [f"{value:.3g}" for value in output.values.tolist()]
         rows += [
             (value, *(f"{p:.3f}" for p in chances))
-            for value, chances in zip(values, judgement.probabilities.tolist(), strict=True)
+            for value, chances in zip(values, output.probabilities.tolist(), strict=True)
         ]
     return rows

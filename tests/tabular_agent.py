@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents import Agent, Judgement, sample_actions
+from agents import Agent, PolicyOutput, sample_actions
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Tabular(Agent):
         self.rng = np.random.default_rng(context.seed)
 
     def act(self, observations):
-        return sample_actions(self.judge(observations).probabilities, observations)
+        return sample_actions(self.policy_output(observations).probabilities, observations)
 
-    def judge(self, observations):
-        return Judgement(self._policy(self._rows(observations)))
+    def policy_output(self, observations):
+        return PolicyOutput(self._policy(self._rows(observations)))
 
     def update(self, envs):
         taken = []

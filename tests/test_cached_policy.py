@@ -7,7 +7,7 @@ import torch
 from small_agents import agent, environments, observations
 
 from agents.language_model import agent as module
-from agents.language_model.recall import Recall
+from agents.language_model.cached_policy import CachedPolicy
 
 
 def test_each_prompt_is_asked_about_once() -> None:
@@ -18,10 +18,10 @@ def test_each_prompt_is_asked_about_once() -> None:
         asked.append(len(batch))
         return trained.evaluate(batch)
 
-    recall = Recall(evaluate)
+    cached = CachedPolicy(evaluate)
     first, second = observations()[:6], observations()[4:9]
     distinct = len({observation.prompt() for observation in observations()[:9]})
-    answers = [recall(batch) for batch in ([*first, *first], second, second)]
+    answers = [cached(batch) for batch in ([*first, *first], second, second)]
     assert sum(asked) == distinct
     assert len(asked) == 2
     for batch, found in zip(([*first, *first], second, second), answers, strict=True):
@@ -33,8 +33,8 @@ def test_each_prompt_is_asked_about_once() -> None:
 
 def test_a_policy_that_reads_more_is_asked_about_more() -> None:
     class ReadsImages(type(agent())):
-        def question(self, observation):
-            return super().question(observation), observation.images[-1].tobytes()
+        def cache_key(self, observation):
+            return super().cache_key(observation), observation.images[-1].tobytes()
 
     (seen,) = observations()[:1]
     other = replace(seen, images=tuple(1 - image for image in seen.images))
@@ -42,17 +42,17 @@ def test_a_policy_that_reads_more_is_asked_about_more() -> None:
     trained = agent()
     for kind, number in ((type(trained), 1), (ReadsImages, 2)):
         trained.__class__ = kind
-        recall = Recall(trained.evaluate, trained.question)
-        recall([seen, other])
-        assert len(recall._answers) == len(module.distinct([seen, other], trained.question)[0])
-        assert len(recall._answers) == number
+        cached = CachedPolicy(trained.evaluate, trained.cache_key)
+        cached([seen, other])
+        assert len(cached._answers) == len(module.distinct([seen, other], trained.cache_key)[0])
+        assert len(cached._answers) == number
 
 
 def test_answers_come_in_the_order_of_a_mixed_batch() -> None:
     trained = agent()
     plain = observations()[:3]
     french = observations("french-goto")[:3]
-    log_policy, _ = trained.recall([*plain, *french])
+    log_policy, _ = trained.cached([*plain, *french])
     expected, _ = trained.evaluate([*plain, *french])
     torch.testing.assert_close(log_policy, expected.detach(), atol=1e-5, rtol=1e-5)
 
@@ -60,15 +60,15 @@ def test_answers_come_in_the_order_of_a_mixed_batch() -> None:
 def test_nothing_is_remembered_over_an_update_or_a_checkpoint(tmp_path: Path) -> None:
     trained, batch = agent(learning_rate=1e-2), observations()[:4]
     trained.save(tmp_path)
-    before = trained.judge(batch).probabilities
+    before = trained.policy_output(batch).probabilities
     trained.update(environments())
-    learned = trained.judge(batch).probabilities
+    learned = trained.policy_output(batch).probabilities
     expected, _ = trained.evaluate(batch)
     assert abs(learned - before).max() > 1e-3
     torch.testing.assert_close(torch.tensor(learned), expected.detach().exp())
     trained.load(tmp_path)
     torch.testing.assert_close(
-        torch.tensor(trained.judge(batch).probabilities), torch.tensor(before)
+        torch.tensor(trained.policy_output(batch).probabilities), torch.tensor(before)
     )
 
 

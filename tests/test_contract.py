@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from agents import Agent, AgentContext, Judgement, sample_actions
+from agents import Agent, AgentContext, PolicyOutput, sample_actions
 from bench.cli import cli
 from bench.config import EnvironmentConfig
 from bench.contract import FIXED_RULES, LEARNERS_RULES, verdicts
@@ -32,8 +32,8 @@ class Drifter(Agent):
     def act(self, observations):
         return sample_actions(self.chances(observations), observations)
 
-    def judge(self, observations):
-        return Judgement(self.chances(observations))
+    def policy_output(self, observations):
+        return PolicyOutput(self.chances(observations))
 
     def update(self, envs):
         envs.step(self.act(envs.observations))
@@ -83,13 +83,13 @@ class Crowd(Drifter):
     def act(self, observations):
         return np.full(len(observations), len(observations) % 6)
 
-    def judge(self, observations):
+    def policy_output(self, observations):
         return None
 
 
 class Boaster(Drifter):
-    def judge(self, observations):
-        return Judgement(np.eye(6)[[5] * len(observations)])
+    def policy_output(self, observations):
+        return PolicyOutput(np.eye(6)[[5] * len(observations)])
 
 
 class Restless(Drifter):

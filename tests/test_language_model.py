@@ -13,11 +13,11 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForCo
 from agents import AgentContext, AgentError
 from agents.language_model.agent import LanguageModelAgent
 from agents.language_model.backbone import load_backbone
+from agents.language_model.cached_policy import distinct
 from agents.language_model.config import LanguageModelConfig
 from agents.language_model.planning.cost import LanguageModelCost
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.prompt_batch import group_tokens, length_groups, length_passes
-from agents.language_model.recall import distinct
 from agents.language_model.zero_shot import ZeroShotAgent
 from bench.config import RunConfig
 from bench.profile import load_profile
@@ -240,7 +240,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
 def test_tests_forget_what_was_scored_beside_other_prompts() -> None:
     trained, seen = agent(), observations()
     trained.act(seen)
-    with patch.object(trained.recall, "_policy", wraps=trained.recall._policy) as asked:
+    with patch.object(trained.cached, "_policy", wraps=trained.cached._policy) as asked:
         trained.act(seen)
         assert not asked.called
         trained.begin_test()

@@ -15,7 +15,7 @@ import torch
 from run_files import quiet, result_bytes
 from safetensors.torch import load_file
 
-from agents.language_model.parallel import Share
+from agents.language_model.parallel import Shard
 from bench.config import RunConfig
 from bench.interruption import Interrupted
 from bench.lifecycle import perform
@@ -204,7 +204,7 @@ def test_a_run_in_use_ends_both(config, tmp_path):
 
 def test_every_row_is_dealt_out_once_and_lengths_evenly():
     lengths = [7, 90, 12, 50, 3, 88, 41]
-    shares = [Share(3, index).rows(lengths) for index in range(3)]
-    assert sorted(row for share in shares for row in share) == list(range(7))
-    assert [len(share) for share in shares] == [3, 2, 2]
-    assert Share(2, 1).rows([5]) == []
+    shards = [Shard(3, index).rows(lengths) for index in range(3)]
+    assert sorted(row for shard in shards for row in shard) == list(range(7))
+    assert [len(shard) for shard in shards] == [3, 2, 2]
+    assert Shard(2, 1).rows([5]) == []

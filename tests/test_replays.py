@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from run_files import quiet, run_in_process, small_config
 
-from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
+from agents.base import Agent, AgentContext, AgentError, PolicyOutput, sample_actions
 from bench.evaluate import TestEpisode, evaluate
 from bench.lifecycle import build_agent, evaluate_run
 from bench.probes import POINTS, PROBES
-from bench.replays import chosen_episodes, judged_rows, replay_rows, retraced
+from bench.replays import chosen_episodes, policy_rows, replay_rows, retraced
 from envs import SPLITS
 
 SPLIT = "english-goto"
@@ -69,23 +69,26 @@ class Misfit(Agent):
     def act(self, observations):
         raise NotImplementedError
 
-    def judge(self, observations):
+    def policy_output(self, observations):
         return self.config
 
 
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (Judgement(np.ones((1, 2))), r"Misfit.judge: probabilities of shape \(1, 2\)"),
-        (Judgement(np.full((3, 6), np.nan)), "Misfit.judge: probabilities are no distribution"),
-        (Judgement(np.ones((3, 6))), "Misfit.judge: probabilities are no distribution"),
-        (np.full((3, 6), 1 / 6), "Misfit.judge returned ndarray, expected a Judgement"),
+        (PolicyOutput(np.ones((1, 2))), r"Misfit.policy_output: probabilities of shape \(1, 2\)"),
+        (
+            PolicyOutput(np.full((3, 6), np.nan)),
+            "Misfit.policy_output: probabilities are no distribution",
+        ),
+        (PolicyOutput(np.ones((3, 6))), "Misfit.policy_output: probabilities are no distribution"),
+        (np.full((3, 6), 1 / 6), "Misfit.policy_output returned ndarray, expected a PolicyOutput"),
     ],
 )
-def test_a_judgement_that_is_none_names_the_agent(answer, problem):
+def test_a_policy_output_that_is_none_names_the_agent(answer, problem):
     observations = [PROBES[0].observation(6)] * 3
     with pytest.raises(AgentError, match=problem):
-        judged_rows(Misfit(answer, AgentContext()), observations, 3)
+        policy_rows(Misfit(answer, AgentContext()), observations, 3)
 
 
 def test_probes_are_asked_before_and_at_equal_distances(run):

@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from agents.base import Agent, AgentContext, AgentError, Judgement, sample_actions
+from agents.base import Agent, AgentContext, AgentError, PolicyOutput, sample_actions
 from agents.language_model.adapters import add_adapters, load_adapters, save_adapters
 from agents.language_model.backbone import load_backbone, weight_files
+from agents.language_model.cached_policy import CachedPolicy, distinct, prompt_and_phrases
 from agents.language_model.causal import checkpoint_activations
 from agents.language_model.config import LanguageModelConfig
 from agents.language_model.naming import describe
-from agents.language_model.parallel import Share
+from agents.language_model.parallel import Shard
 from agents.language_model.policy import LanguageModelPolicy
 from agents.language_model.precision import choose_precision
 from agents.language_model.prompt_batch import PromptBatch, group_tokens, length_passes, pad_batch
 from agents.language_model.reading import Reader, by_phrases
-from agents.language_model.recall import Recall, distinct, prompt_and_phrases
 from agents.ppo import PPOLoss, Rollout, collect_rollout, generalized_advantages, ppo_loss
 from agents.schedule import decayed
 from agents.training_state import load_model, load_optimizer, save_optimizer
@@ -52,7 +52,7 @@ class LanguageModelAgent(Agent):
         """
         super().__init__(config, context)
         self.device = torch.device(context.device)
-        self.share = Share.of(context)
+        self.shard = Shard.of(context)
         self.backbone = load_backbone(
             config.model,
             pretrained=config.pretrained,
@@ -70,7 +70,7 @@ class LanguageModelAgent(Agent):
                 policy_head=config.policy_head,
                 scoring=config.scoring,
                 value_hidden=config.value_hidden,
-                precision=self.share.agreed(choose_precision(config.precision, self.device)),
+                precision=self.shard.agreed(choose_precision(config.precision, self.device)),
             )
         self.policy = policy.to(self.device).eval()
         if config.activation_checkpointing:
@@ -86,10 +86,10 @@ class LanguageModelAgent(Agent):
         self.generator = torch.Generator().manual_seed(context.seed)
         start = model.config.decoder_start_token_id if model.config.is_encoder_decoder else None
         self.reader = Reader(self.backbone.tokenizer, start, self.device)
-        self.recall = Recall(self.evaluate, self.question)
+        self.cached = CachedPolicy(self.evaluate, self.cache_key)
 
-    def question(self, observation: Observation) -> Hashable:
-        """What decides the answer: observations that ask the same are scored once.
+    def cache_key(self, observation: Observation) -> Hashable:
+        """What decides the answer: observations with the same key are scored once.
 
         A subclass whose policy reads more than prompt and phrases adds it here.
         """
@@ -97,13 +97,13 @@ class LanguageModelAgent(Agent):
 
     def act(self, observations: Sequence[Observation]) -> NDArray[np.integer]:
         """Samples from the policy with each observation's own draw; returns (batch,) indices."""
-        log_policy, _ = self.recall(observations)
+        log_policy, _ = self.cached(observations)
         return sample_actions(log_policy.exp().cpu().numpy(), observations)
 
-    def judge(self, observations: Sequence[Observation]) -> Judgement:
+    def policy_output(self, observations: Sequence[Observation]) -> PolicyOutput:
         """The policy and the value head's estimates."""
-        log_policy, values = self.recall(observations)
-        return Judgement(log_policy.exp().cpu().numpy(), values.float().cpu().numpy())
+        log_policy, values = self.cached(observations)
+        return PolicyOutput(log_policy.exp().cpu().numpy(), values.float().cpu().numpy())
 
     def evaluate(self, observations: Sequence[Observation]) -> tuple[Tensor, Tensor]:
         """Log-policy and values, in any order of lengths and any mix of action sets.
@@ -144,10 +144,10 @@ class LanguageModelAgent(Agent):
         rate = decayed(config.learning_rate, config.learning_rate_decay, envs.steps, self.context)
         self.optimizer.param_groups[0]["lr"] = rate
         self.reader.forget_prompts()
-        self.recall.forget()  # what tests were played in between must not show in a last digit
+        self.cached.clear()  # what tests were played in between must not show in a last digit
         rollout = collect_rollout(
             envs,
-            self.share.scoring(self.recall),
+            self.shard.scoring(self.cached),
             config.rollout_length,
             generator=self.generator,
             gamma=config.gamma,
@@ -163,13 +163,13 @@ class LanguageModelAgent(Agent):
             gae_lambda=config.gae_lambda,
         )
         metrics = self._learn(rollout, advantages, returns)
-        self.recall.forget()
+        self.cached.clear()
         residual = (returns - rollout.values).var() / returns.var().clamp_min(1e-8)
         return {**metrics, "explained_variance": float(1.0 - residual)}
 
     def begin_test(self) -> None:
         """Forgets its answers: beside other prompts they could differ in the last digit."""
-        self.recall.forget()
+        self.cached.clear()
 
     def _learn(self, rollout: Rollout, advantages: Tensor, returns: Tensor) -> dict[str, float]:
         observations = rollout.flat_observations()
@@ -224,11 +224,11 @@ class LanguageModelAgent(Agent):
         Returns:
             What is logged, in the order of ``_LOGGED``, on the device.
         """
-        asked, members = distinct(observations, self.question)
+        asked, members = distinct(observations, self.cache_key)
         lengths = [len(prompt) for prompt in self.reader.prompts(asked)]
         totals = torch.zeros(len(_LOGGED), device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        mine = self.share.rows(lengths)
+        mine = self.shard.rows(lengths)
         for groups in self._passes([lengths[i] for i in mine]):
             read = list(chain.from_iterable(groups))
             part = [members[mine[i]] for i in read]
@@ -240,8 +240,8 @@ class LanguageModelAgent(Agent):
             weight = len(rows) / len(observations)
             (loss.total * weight).backward()
             totals[:-1] += torch.stack(loss).detach() * weight
-        self.share.sum_gradients(self.trained)
-        totals = self.share.sum(totals)
+        self.shard.sum_gradients(self.trained)
+        totals = self.shard.sum(totals)
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.config.max_grad_norm)
         self.optimizer.step()
         totals[-1] = norm
@@ -298,7 +298,7 @@ class LanguageModelAgent(Agent):
         noise = np.frombuffer(bytes.fromhex(state["generator"]), np.uint8).copy()
         self.generator.set_state(torch.from_numpy(noise))
         self.policy.precision = state["precision"]  # a run keeps what it began with
-        self.recall.forget()
+        self.cached.clear()
 
     @classmethod
     def weight_files(cls, config: LanguageModelConfig) -> Sequence[Path]:

@@ -17,8 +17,8 @@ from envs.observation import Observation
 
 _KEPT = 100_000  # about 50 MB
 
-Question = Callable[[Observation], Hashable]
-"""What a model is asked about an observation; where it is the same, so is the answer."""
+CacheKey = Callable[[Observation], Hashable]
+"""What decides the answer about an observation; where it is the same, so is the answer."""
 
 
 def prompt_and_phrases(observation: Observation) -> Hashable:
@@ -26,58 +26,58 @@ def prompt_and_phrases(observation: Observation) -> Hashable:
     return observation.prompt(), observation.action_phrases
 
 
-class Recall:
+class CachedPolicy:
     """A policy that remembers its answers for as long as the weights stay."""
 
-    def __init__(self, policy: Policy, question: Question = prompt_and_phrases) -> None:
+    def __init__(self, policy: Policy, key: CacheKey = prompt_and_phrases) -> None:
         """Begins with nothing scored.
 
         Args:
-            policy: What is asked about observations that ask something new.
-            question: What an observation asks.
+            policy: What is asked about observations whose key is new.
+            key: What decides the answer about an observation.
         """
         self._policy = policy
-        self._question = question
+        self._key = key
         self._answers: dict[Hashable, Tensor] = {}
 
     def __call__(self, observations: Sequence[Observation]) -> tuple[Tensor, Tensor]:
         """Log-policy (batch, n_actions) and values (batch,), as the policy's, without gradient."""
         if len(self._answers) > _KEPT:
-            self.forget()
-        asked = [*map(self._question, observations)]
+            self.clear()
+        keys = [*map(self._key, observations)]
         new = {
-            question: observation
-            for question, observation in zip(asked, observations, strict=True)
-            if question not in self._answers
+            key: observation
+            for key, observation in zip(keys, observations, strict=True)
+            if key not in self._answers
         }
         if new:
             with torch.no_grad():
                 log_policy, values = self._policy(tuple(new.values()))
                 answers = torch.cat([log_policy, values[:, None]], 1)
             self._answers.update(zip(new, answers.unbind(), strict=True))
-        rows = torch.stack([self._answers[question] for question in asked])
+        rows = torch.stack([self._answers[key] for key in keys])
         return rows[:, :-1], rows[:, -1]
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """To be called when the weights have changed."""
         self._answers.clear()
 
 
 def distinct(
-    observations: Sequence[Observation], question: Question = prompt_and_phrases
+    observations: Sequence[Observation], key: CacheKey = prompt_and_phrases
 ) -> tuple[list[Observation], list[list[int]]]:
-    """The observations that ask something different.
+    """The observations that have different keys.
 
     Args:
         observations: (batch,) observations.
-        question: What an observation asks.
+        key: What decides the answer about an observation.
 
     Returns:
-        One observation of each kind, in the order in which they come, and the indices of all of
-        that kind.
+        One observation of each key, in the order in which they come, and the indices of all of
+        that key.
     """
     alike: dict[Hashable, list[int]] = {}
-    for i, asked in enumerate(map(question, observations)):
-        alike.setdefault(asked, []).append(i)
+    for i, found in enumerate(map(key, observations)):
+        alike.setdefault(found, []).append(i)
     members = list(alike.values())
     return [observations[rows[0]] for rows in members], members

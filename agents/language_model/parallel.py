@@ -20,8 +20,8 @@ from envs.observation import Observation
 
 
 @dataclass(frozen=True)
-class Share:
-    """A process's share of the work.
+class Shard:
+    """The part of the work that is one process's.
 
     Attributes:
         count: Number of processes.
@@ -32,8 +32,8 @@ class Share:
     index: int
 
     @classmethod
-    def of(cls, context: AgentContext) -> Share:
-        """The share of the process that an agent is built in."""
+    def of(cls, context: AgentContext) -> Shard:
+        """The shard of the process that an agent is built in."""
         return cls(context.processes, context.process)
 
     def rows(self, lengths: Sequence[int]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from agents.base import Agent, Judgement
+from agents.base import Agent, PolicyOutput
 from agents.language_model.agent import LanguageModelAgent
 from envs.observation import Observation
 from envs.vector import VectorEnv
@@ -24,9 +24,9 @@ class ZeroShotAgent(LanguageModelAgent):
         """
         return Agent.update(self, envs)
 
-    def judge(self, observations: Sequence[Observation]) -> Judgement:
+    def policy_output(self, observations: Sequence[Observation]) -> PolicyOutput:
         """The policy alone: the value head was never trained."""
-        return Judgement(super().judge(observations).probabilities)
+        return PolicyOutput(super().policy_output(observations).probabilities)
 
     def identity(self) -> Mapping[str, Any]:
         """The same model under a label of its own."""

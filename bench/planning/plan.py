@@ -144,7 +144,7 @@ def _reckon(
         options = cost.options
         plan.updates = updates_of(config.train.steps, options.rollout_length * config.train.n_envs)
         plan.steps = plan.updates * options.rollout_length * config.train.n_envs
-        # The views after the last step are judged too.
+        # The views after the last step are scored too.
         read = round(plan.steps * (1 + 1 / options.rollout_length))
         acting = cost.work(rounds, phrases, _GPU, learning=False)
         at_once = _shuffled(lengths, options.batch_size)
