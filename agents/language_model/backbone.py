@@ -21,7 +21,8 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from agents.base import AgentError
-from agents.language_model.causal import check_causal
+from agents.language_model.encoder_decoder import scales_outputs
+from agents.language_model.library_check import check_reading
 from agents.language_model.smollm2 import smollm2_folder
 from agents.miniflan.architecture import MINIFLAN_FOLDER, random_miniflan
 
@@ -73,8 +74,8 @@ def load_backbone(
         The backbone, on the CPU.
 
     Raises:
-        AgentError: If the checkpoint cannot be opened, is of neither kind, or is a causal model
-            that :func:`check_causal` refuses.
+        AgentError: If the checkpoint cannot be opened, is of neither kind, or is one that
+            :func:`check_reading` refuses.
     """
     # Loading and saving are silent; what goes wrong is raised.
     transformers_logging.set_verbosity_error()
@@ -107,8 +108,7 @@ def load_backbone(
     if tokenizer.pad_token_id is None:
         raise AgentError(f"the tokenizer of {model!r} has no pad token")
     network.eval()
-    if not network.config.is_encoder_decoder:
-        check_causal(network)
+    check_reading(network)
     return Backbone(network, tokenizer, name, pretrained, weights_hash(network.state_dict()))
 
 
@@ -196,7 +196,7 @@ def random_network(source: str, family: Any, architecture: Any, seed: int) -> An
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = family.from_config(architecture)
-        if architecture.model_type in _T5_FAMILY and not architecture.scale_decoder_outputs:
+        if architecture.model_type in _T5_FAMILY and not scales_outputs(architecture):
             # Transformers ties what is built from a configuration, but checkpoints whose outputs
             # are not scaled (T5 1.1, Flan-T5) have an output layer of their own.
             network.lm_head.weight = nn.Parameter(torch.empty_like(network.shared.weight))

@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from agents.base import AgentError
-from agents.language_model.encoder_decoder import vocabulary_logits
-from agents.language_model.prefix_tree import PrefixTree, additive_mask, build_prefix_tree
-from agents.language_model.prompt_batch import PromptBatch, pad_batch
-
-_PROMPTS = ((1, 2, 3, 4, 5), (1, 2, 6))
-_ACTIONS = ((1, 2), (1, 3, 4), (5,))
-_ROUNDING = 1e-3
+from agents.language_model.prefix_tree import PrefixTree, additive_mask
+from agents.language_model.prompt_batch import PromptBatch
 
 
 def causal_states(
@@ -86,42 +80,6 @@ def _group_states(model: Any, prompts: PromptBatch, tree: PrefixTree, nodes: int
     ).last_hidden_state
     last = hidden[torch.arange(batch, device=device), lengths - 1 - shared]
     return torch.cat([last[:, None], hidden[:, longest - shared :]], 1)
-
-
-@torch.no_grad()
-def check_causal(model: Any) -> None:
-    """Makes sure that a tree after a prompt is read as the library reads the same tokens in a row.
-
-    Of the architectures that transformers calls causal some take masks or positions in another way,
-    look ahead, are recurrent, or do more to the logits than their output layer.
-
-    Args:
-        model: A causal language model of transformers, in float32.
-
-    Raises:
-        AgentError: If log-probabilities differ by more than rounding.
-    """
-    kind = model.config.model_type
-    rows = [np.array(prompt) for prompt in _PROMPTS]
-    tree, batch = build_prefix_tree(_ACTIONS, 0), pad_batch(rows, 0, model.device)
-    differs = False
-    try:
-        states = causal_states(model, [batch], tree.to(model.device), len(tree.tokens))
-        ours = torch.log_softmax(vocabulary_logits(model, states), 2)
-        for i, prompt in enumerate(_PROMPTS):
-            for nodes, action in zip(tree.node, _ACTIONS, strict=True):
-                whole = torch.tensor([prompt + action], device=model.device)
-                theirs = torch.log_softmax(model(input_ids=whole).logits[0], 1)
-                pair = ours[i, nodes[: len(action)]], theirs[len(prompt) - 1 : -1]
-                differs |= not torch.allclose(*pair, rtol=_ROUNDING, atol=_ROUNDING)
-    except Exception as error:  # whatever an architecture makes of a mask for each pair of tokens
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise AgentError(f"a {kind} model cannot be read by this agent: {reason}") from error
-    if differs:
-        raise AgentError(
-            f"a {kind} model cannot be read by this agent: a tree of actions gives other "
-            "probabilities than each action by itself"
-        )
 
 
 def checkpoint_activations(model: Any) -> None:

@@ -120,11 +120,21 @@ def decode(model: Any, tokens: Tensor, depth: Tensor, visible: Tensor, encoded: 
 
 def vocabulary_logits(model: Any, hidden: Tensor) -> Tensor:
     """Logits (..., vocabulary) of hidden states (..., width), of a T5 or a causal model."""
-    # T5 before 1.1 scales what its tied output layer reads.
-    if getattr(model.config, "scale_decoder_outputs", False):
+    if scales_outputs(model.config):
         hidden = hidden * model.config.d_model**-0.5
     logits: Tensor = model.get_output_embeddings()(hidden)
     return logits
+
+
+def scales_outputs(architecture: Any) -> bool:
+    """Whether a T5 scales what its output layer reads, which is then the embeddings once more.
+
+    T5 before 1.1 does, and umT5 as transformers builds it; T5 1.1, Flan-T5 and mT5 have an output
+    layer of their own. Never a causal model.
+    """
+    if architecture.model_type == "umt5":
+        return bool(architecture.tie_word_embeddings)
+    return bool(getattr(architecture, "scale_decoder_outputs", False))
 
 
 def _runner(model: Any) -> Callable[..., Tensor]:
