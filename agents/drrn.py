@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.base import Agent, AgentContext, AgentError, PolicyOutput, sample_actions
-from agents.ranges import Count, Fraction, NonNegative, Positive
+from agents.ranges import Count, Fraction, NonNegative, Positive, Whole
 from agents.replay import Replay, TransitionBatch
 from agents.schedule import Decay, decayed
 from agents.text_encoder import TextEncoder, zeros_for_denormals
@@ -61,7 +61,7 @@ class DRRNConfig:
     gamma: Fraction = 0.9
     batch_size: Count = 64
     replay_capacity: Count = 5_000_000
-    learning_starts: int = 64
+    learning_starts: Whole = 64
     rollout_length: Count = 40
     steps_per_update: Count = 128
     gradient_steps: Count = 1
@@ -117,6 +117,11 @@ class DRRNAgent(Agent):
             context: What the harness tells every agent.
         """
         super().__init__(config, context)
+        if config.replay_capacity < config.learning_starts:
+            raise AgentError(
+                f"drrn: a replay of {config.replay_capacity} transitions never holds the "
+                f"{config.learning_starts} of learning_starts"
+            )
         tokenizer = train_tokenizer(config.vocab_size)
         vocabulary = tokenizer.get_vocab_size()
         if vocabulary > np.iinfo(TOKEN_DTYPE).max:

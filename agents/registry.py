@@ -228,9 +228,18 @@ def load_cost(entry: AgentEntry, options: Any, n_actions: int) -> Any | None:
     return cost.LanguageModelCost(options, n_actions, learns=agent_class.learns)
 
 
+_VERSIONS: dict[str, tuple[int, int]] = {}
+"""Time and size of the agents' files that were imported."""
+
+
 def _import_file(path: Path) -> Any:
     digest = hashlib.sha256(bytes(path.resolve())).hexdigest()[:8]  # two may be called agent.py
     module_name = f"glam_plugin_{path.stem}_{digest}"
+    state = path.stat()
+    version = (state.st_mtime_ns, state.st_size)
+    known = sys.modules.get(module_name)
+    if known is not None and _VERSIONS.get(module_name) == version:
+        return known  # what it registers at import, it may do once only
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
@@ -241,4 +250,5 @@ def _import_file(path: Path) -> Any:
     except BaseException:
         del sys.modules[module_name]
         raise
+    _VERSIONS[module_name] = version
     return module

@@ -146,7 +146,7 @@ def test_remembers_every_step_and_the_last_view_of_an_ended_episode(bootstrap: b
 def test_gradient_steps_come_at_the_configured_ratio() -> None:
     agent, envs = build()  # 36 steps a round, an update every 8, none before 16
     assert [agent.update(envs)["gradient_steps"] for _ in range(3)] == [3, 5, 4]
-    doubled = replace(SMALL, gradient_steps=2, learning_starts=10**6)
+    doubled = replace(SMALL, gradient_steps=2, learning_starts=10**6, replay_capacity=10**6)
     agent, envs = build(doubled)
     assert agent.update(envs)["gradient_steps"] == 0
 
@@ -257,3 +257,8 @@ def test_a_checkpoint_of_other_sizes_is_refused(tmp_path: Path) -> None:
     other, _ = build(replace(SMALL, hidden_size=4))
     with pytest.raises(AgentError, match="does not fit"):
         other.load(tmp_path)
+
+
+def test_a_replay_that_never_holds_enough_is_refused() -> None:
+    with pytest.raises(AgentError, match="a replay of 50 transitions never holds the 64"):
+        build(replace(SMALL, replay_capacity=50, learning_starts=64))

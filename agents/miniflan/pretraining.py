@@ -19,6 +19,7 @@ from agents.miniflan.mixture import Example
 from agents.miniflan.muon import Muon
 from agents.miniflan.tokenizer import train_miniflan_tokenizer
 from agents.miniflan.validation import questionnaires
+from agents.ranges import Count, Fraction, NonNegative, Positive, Whole
 from agents.tokenizer import PAD_ID
 from agents.training_state import load_model, load_optimizer, save_optimizer
 from envs.language_view import ENGLISH
@@ -49,20 +50,20 @@ class PretrainingConfig:
         seed: Seed of the weights and of the examples.
     """
 
-    steps: int = 32_000
-    grow_after: int = 8_000
-    batch_tokens: int = 1024
-    matrix_learning_rate: float = 3e-3
-    learning_rate: float = 2e-3
-    bias_learning_rate: float = 2e-2
-    warmup: int = 100
-    easy: float = 0.25
-    decay: float = 0.4
-    smoothed: float = 0.1
-    label_smoothing: float = 0.1
-    max_grad_norm: float = 1.0
-    validation_questions: int = 100
-    seed: int = 0
+    steps: Count = 32_000
+    grow_after: Count = 8_000
+    batch_tokens: Count = 1024
+    matrix_learning_rate: NonNegative = 3e-3
+    learning_rate: NonNegative = 2e-3
+    bias_learning_rate: NonNegative = 2e-2
+    warmup: Count = 100
+    easy: Fraction = 0.25
+    decay: Fraction = 0.4
+    smoothed: Fraction = 0.1
+    label_smoothing: Fraction = 0.1
+    max_grad_norm: Positive = 1.0
+    validation_questions: Count = 100
+    seed: Whole = 0
 
 
 class Pretraining:
