@@ -26,12 +26,12 @@ from agents.miniflan.architecture import MINIFLAN_FOLDER
 from agents.registry import find, load_cost
 from bench.config import RunConfig, validated
 from bench.lifecycle import build_agent
-from bench.planning.cost import Gpu, gpus
+from bench.planning.gpus import Gpu, gpus
 from bench.planning.random_play import play_at_random
 from bench.profile import load_profile
-from bench.reporting.headline import replace_block
+from bench.reporting.marked_block import replace_block
 from bench.storage import atomic
-from bench.storage.row_file import Cell, format_rows
+from bench.storage.row_file import Value, format_rows
 from envs import VectorEnv
 
 ROOT = Path(__file__).parents[2]
@@ -79,9 +79,9 @@ def planned(config: RunConfig, device: str) -> dict[str, float]:
     }
 
 
-def choices() -> list[list[Cell]]:
+def choices() -> list[list[Value]]:
     """What each choice of options needs."""
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     for choice in CHOICES:
         size = planned(run_of(LARGE, choice), "cuda")
         gc.collect()
@@ -90,7 +90,7 @@ def choices() -> list[list[Cell]]:
             for precision, needed in size.items()
             if (holding := [g.memory_gb for g in gpus() if holds(g, precision, needed)])
         ]
-        row: list[Cell] = [LARGE, " ".join(choice) or "(defaults)"]
+        row: list[Value] = [LARGE, " ".join(choice) or "(defaults)"]
         row += [round(value, 1) for value in size.values()]
         rows.append([*row, ", ".join(least) or "none"])
         print(rows[-1], flush=True)
@@ -102,10 +102,10 @@ def holds(gpu: Gpu, precision: str, gigabytes: float) -> bool:
     return precision in gpu.peaks and gpu.holds(gigabytes * 1e9)
 
 
-def check() -> list[list[Cell]]:
+def check() -> list[list[Value]]:
     """The plan beside a process that makes one update with a model of such dimensions."""
     table = json.loads((ROOT / "agents/language_model/planning/published.json").read_text())
-    rows: list[list[Cell]] = []
+    rows: list[list[Value]] = []
     with tempfile.TemporaryDirectory() as folder:
         PreTrainedTokenizerFast.from_pretrained(MINIFLAN_FOLDER).save_pretrained(folder)
         for model, choice in CHECKED:
@@ -114,7 +114,7 @@ def check() -> list[list[Cell]]:
             command = [sys.executable, __file__, folder, *choice]
             shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             held = float(shown.split()[-1])
-            row: list[Cell] = [f"{model}'s dimensions", " ".join(choice) or "(defaults)"]
+            row: list[Value] = [f"{model}'s dimensions", " ".join(choice) or "(defaults)"]
             rows.append([*row, round(size, 2), round(held, 2), round(size / held, 2)])
             print(rows[-1], flush=True)
     return rows

@@ -19,10 +19,10 @@ from bench.launching.executors import PlannedRun
 from bench.launching.reproduce import reproduce, train_command
 from bench.planning.plan import machine_line, plan_profile
 from bench.profile import load_profile
-from bench.reporting.headline import replace_block
+from bench.reporting.marked_block import replace_block
 from bench.reporting.records import read_records
 from bench.storage import atomic
-from bench.storage.row_file import Cell, format_rows
+from bench.storage.row_file import Value, format_rows
 
 ROOT = Path(__file__).parents[2]
 PAGE, KEPT = ROOT / "docs" / "scale.md", ROOT / "results" / "plan" / "check.csv"
@@ -36,7 +36,7 @@ def main() -> None:
     """Plans each agent, trains and tests it, and compares."""
     profile = load_profile("laptop", SHORTER, AGENTS)
     plans = {plan.agent: plan for plan in plan_profile(profile)}
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[Value, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         command = train_command("laptop", SHORTER, Path(folder))
         for config in profile.runs([0]):

@@ -183,6 +183,8 @@ def cost_figure(cells: list[Row]) -> Figure:
                     if (cell["size"], cell["work"], cell[fixed[0]]) == (size, "score", fixed[1])
                     and way in cell["ways"]
                 )
+                if not picked:
+                    continue
                 axes.plot(
                     [place for place, _ in picked],
                     [cost for _, cost in picked],
