@@ -169,8 +169,12 @@ def pretrain(model: str, out: Path, overrides: tuple[str, ...], threads: int) ->
     An interrupted pretraining is gone on with: give the same command again.
     """
     from bench.pretrain import pretrain as pretrain_model
+    from bench.reporting.model_card import write_card, write_curve
 
-    click.echo(f"pretrained: {pretrain_model(model, out, new_console(), overrides, threads)}")
+    folder = pretrain_model(model, out, new_console(), overrides, threads)
+    write_curve(out)
+    write_card(out)
+    click.echo(f"pretrained: {folder}")
 
 
 @cli.command()

@@ -7,6 +7,7 @@ that looking on changes nothing, that a killed run loses nothing.
 from __future__ import annotations
 
 import dataclasses
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -116,6 +117,10 @@ def says_what_it_is(subject: Subject) -> None:
     _demand(frozen, "Config is not frozen: say @dataclass(frozen=True)")
     identity = agent.identity()
     _demand(isinstance(identity, Mapping), f"identity() gives {identity!r:.60}, not a mapping")
+    try:
+        json.dumps(dict(identity), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise Breach(f"identity() cannot be written as JSON: {error}") from error
     _demand(bool(identity.get("label")), "identity() has no label")
     problem = name_problem(identity["label"])
     _demand(problem is None, f"identity()['label'] {problem}")

@@ -17,6 +17,7 @@ from typing import Literal
 
 from bench.storage import provenance
 
+INSTALL = "install from a clone, with `make install` or `pip install --editable`"
 ROLLOUT_SECONDS = 2.0
 MIN_DISK_GB = 2.0
 
@@ -52,6 +53,7 @@ def findings(out: Path) -> Iterator[Finding]:
     yield _python()
     yield from _pins(provenance.ROOT / "constraints.txt")
     yield from _namesakes()
+    yield _paper()
     yield _device()
     yield _threads()
     yield _disk(out)
@@ -96,6 +98,14 @@ def _namesakes() -> Iterator[Finding]:
             yield Finding("packages", "problem", f"{package!r} is taken from {place.parent}")
     if clean:
         yield Finding("packages", "ok", f"{', '.join(_OWN_PACKAGES)} are this checkout's")
+
+
+def _paper() -> Finding:
+    place = provenance.ROOT / "results" / "paper"
+    if not place.is_dir():
+        detail = f"{place} is not there, and no report without it; {INSTALL}"
+        return Finding("paper", "problem", detail)
+    return Finding("paper", "ok", f"its numbers are in {place}")
 
 
 def _device() -> Finding:

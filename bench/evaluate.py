@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from agents.base import Agent, AgentError, speaking_for
 from bench.config import RunConfig
-from bench.storage.row_file import Cell
+from bench.storage.row_file import PROMPT_HASH_DIGITS, Value
 from envs import LEVELS, SPLITS, Observation, Split, TextEnv, evaluation_seeds
-
-PROMPT_HASH_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,12 @@ class TestEpisode:
     prompt_hash: str
     actions: tuple[int, ...]
 
-    def row(self, split: Split) -> tuple[Cell, ...]:
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> TestEpisode:
+        """The episode of which ``dataclasses.asdict`` was written as JSON."""
+        return cls(**{**values, "actions": tuple(values["actions"])})
+
+    def row(self, split: Split) -> tuple[Value, ...]:
         """The episode under ``EVALUATION_COLUMNS``."""
         return (
             split.name,
@@ -137,7 +140,7 @@ def evaluate(
                 if agent.privileged:
                     agent.attach([slot.env for slot in slots])
                 chosen = np.asarray(agent.act([slot.observation for slot in slots]))
-            actions = _checked(chosen, len(slots), config.environment.n_actions, who)
+            actions = checked_actions(chosen, len(slots), config.environment.n_actions, who)
             still: list[_Slot] = []
             for slot, action in zip(slots, actions.tolist(), strict=True):
                 episode = slot.perform(action)
@@ -162,7 +165,20 @@ def _start(env: TextEnv, seed: int, run_seed: int) -> _Slot:
     return _Slot(env, seed, observation)
 
 
-def _checked(actions: NDArray[Any], count: int, n_actions: int, who: str) -> NDArray[np.integer]:
+def checked_actions(
+    actions: NDArray[Any], count: int, n_actions: int, who: str
+) -> NDArray[np.integer]:
+    """What an agent's ``act`` returned, if it is one valid action for each observation.
+
+    Args:
+        actions: What it returned, as an array.
+        count: Number of observations.
+        n_actions: Size of the action set.
+        who: The agent, for the message.
+
+    Raises:
+        AgentError: If it is not.
+    """
     where = f"{who}: act returned"
     if actions.shape != (count,):
         raise AgentError(f"{where} shape {actions.shape}, expected ({count},) action indices")

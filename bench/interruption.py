@@ -12,6 +12,8 @@ from bench.processes import ALONE, Processes
 
 PARENT_VARIABLE = "GLAM_PARENT"
 """Process id of a ``glam reproduce`` whose end, however it comes, should end its runs too."""
+LAUNCHER = "launcher"
+"""In its place where a launcher such as ``accelerate launch`` starts the run, as its parent."""
 
 
 class Interrupted(Exception):
@@ -38,8 +40,9 @@ class StopSignal:
         """
         self.number: int | None = None
         self._processes = processes
-        several = processes.count > 1
-        self._parent = os.getppid() if several else int(os.environ.get(PARENT_VARIABLE, "0"))
+        parent = os.environ.get(PARENT_VARIABLE, "0")
+        launched = processes.count > 1 or parent == LAUNCHER
+        self._parent = os.getppid() if launched else int(parent)
 
     @contextmanager
     def listening(self) -> Iterator[None]:

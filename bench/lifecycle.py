@@ -19,11 +19,11 @@ from bench.config import ConfigError, RunConfig, config_hash, validated
 from bench.memory import keep_freed_memory, resume_collection
 from bench.processes import ALONE, Processes, joined
 from bench.sitting import FRESH, Sitting
-from bench.sitting import record_failure as record_failure
 from bench.storage.first_manifest import split_records
 from bench.storage.parsing import name_problem
 from bench.storage.run import RunDirectory, RunError, RunFailed
 from bench.storage.run_log import logging_to
+from bench.storage.weights import weights_obstacle
 from envs import SPLITS
 
 log = logging.getLogger("glam")
@@ -140,10 +140,18 @@ def perform(
     run = RunDirectory.of(out, config)
     with joined(config.device) as processes:
         if not processes.from_main(
-            lambda: run.obstacle(config) is None and run.state() == "complete"
+            lambda: obstacle_to(run, config) is None and run.state() == "complete"
         ):
             _perform(config, run, console, processes, force_new, test)
     return run
+
+
+def obstacle_to(run: RunDirectory, config: RunConfig) -> str | None:
+    """Why a directory's run is not the one asked for; of a complete one its weights may say so."""
+    obstacle = run.obstacle(config)
+    if obstacle is None and run.state() == "complete":  # what goes on is looked at by itself
+        obstacle = weights_obstacle(run.path, run.manifest() or {}, config)
+    return obstacle
 
 
 def _perform(
@@ -166,12 +174,13 @@ def _perform(
         return
     with run.lock():
         aside = run.set_aside() if force_new and run.path.exists() else None
-        obstacle = run.obstacle(config, identity["model"], processes.count)
+        obstacle = obstacle_to(run, config)
+        obstacle = obstacle or run.obstacle(config, identity["model"], processes.count)
         if obstacle is not None:
             raise RunError(f"{obstacle}; {FRESH}")
         if not run.begun:
             run.create(config, identity, agent.learns, processes.count)
-        run.note_code(type(agent))
+        run.note_origin(type(agent), config.threads, config.device)
         with logging_to(run.log, console):
             if aside is not None:
                 log.warning("moved the old run to %s", aside)
@@ -230,7 +239,7 @@ def evaluate_run(
         if agent.learns and run.checkpoints.latest() is None:
             raise RunError(f"{run.path} has no checkpoint, so only its rows are left")
         run.write_config(wanted)
-        run.note_code(type(agent))
+        run.note_origin(type(agent), config.threads, device or config.device)
         run.update_manifest(
             "trained",
             config_hash=config_hash(wanted),

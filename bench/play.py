@@ -7,17 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from agents.base import Agent, PolicyOutput
+from agents.base import Agent, PolicyOutput, speaking_for
 from agents.registry import is_file
 from bench.config import RunConfig
+from bench.evaluate import checked_actions
+from bench.grid_state import State, state_of
 from bench.lifecycle import build_agent, device_here, with_named_code
 from bench.profile import load_profile
-from bench.reporting.scenes import State, state_of
 from bench.storage.run import RunDirectory, RunError
+from bench.train import load_agent
 from envs import SPLITS, Observation, TextEnv, evaluation_seeds
 
 ME = "me"
@@ -102,7 +105,7 @@ def open_game(
                     f"{directory} holds no checkpoint (records alone do not act); its replays are "
                     "in report.html, `glam train` makes a run that can play"
                 )
-            agent.load(checkpoint.agent_directory)
+            load_agent(agent, config, checkpoint)
             title += f", {checkpoint.steps:,} steps"
     elif "/" in who and not is_file(who):
         raise RunError(f"no run in {who}; `glam train` makes one, `glam watch` lists what is there")
@@ -195,10 +198,14 @@ class _Episode:
         agent = self._game.agent
         if agent is None:
             return self._typed(observation.action_phrases)
-        if agent.privileged:
-            agent.attach([self._game.env])
-        action = int(agent.act([observation])[0])
-        self._console.print(chances(observation, agent.policy_output([observation]), action))
+        who, phrases = f"agent {self._game.title!r}", observation.action_phrases
+        with speaking_for(who):
+            if agent.privileged:
+                agent.attach([self._game.env])
+            chosen = np.asarray(agent.act([observation]))
+            action = int(checked_actions(chosen, 1, len(phrases), who)[0])
+            shown = chances(observation, agent.policy_output([observation]), action)
+        self._console.print(shown)
         if self._skip:
             return action
         answer = self._ask()

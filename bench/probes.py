@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from agents.base import Agent
 from bench.config import RunConfig
 from bench.replays import policy_rows, probability_columns
-from bench.storage.row_file import Cell, RowFile
+from bench.storage.row_file import RowFile, Value
 from envs import ENGLISH, Observation
 
 PROBE_COLUMNS = ("steps", "probe", "value")
@@ -107,6 +107,6 @@ class ProbeLog:
         answers = policy_rows(self._agent, self._questions, len(PROBES))
         if not any(map(any, answers)):
             return  # an agent that does not tell leaves no file
-        rows: list[tuple[Cell, ...]] = [] if self._rows.size else [self._columns]
+        rows: list[tuple[Value, ...]] = [] if self._rows.size else [self._columns]
         rows += [(steps, p.name, *answer) for p, answer in zip(PROBES, answers, strict=True)]
         self._rows.append(rows)

@@ -243,7 +243,9 @@ def _resolved(name: str, given: Mapping[str, Any]) -> tuple[str, _Own, dict[str,
         raise AgentError(f"agent {name!r}: its Config must be a dataclass")
     try:
         config = validated(config_class, {**entry.preset, **options}, f"agents.{name}")
-        resolved = json.loads(json.dumps(dataclasses.asdict(config)))
+        given_ones = {field.name for field in dataclasses.fields(config_class) if field.init}
+        chosen = {k: v for k, v in dataclasses.asdict(config).items() if k in given_ones}
+        resolved = json.loads(json.dumps(chosen))
         return reference, validated(_Own, own, f"agents.{name}"), resolved
     except ConfigError:
         raise

@@ -13,7 +13,7 @@ import numpy as np
 from agents.base import Agent, AgentError, PolicyOutput, speaking_for
 from bench.config import RunConfig
 from bench.evaluate import TestEpisode
-from bench.storage.row_file import Cell
+from bench.storage.row_file import Value
 from envs import SPLITS, Observation, TextEnv
 
 REPLAY_COLUMNS = ("episode_seed", "step", "action", "value")
@@ -38,7 +38,7 @@ def chosen_episodes(episodes: Sequence[TestEpisode]) -> list[TestEpisode]:
 
 def replay_rows(
     agent: Agent, split: str, config: RunConfig, episodes: Sequence[TestEpisode]
-) -> list[tuple[Cell, ...]]:
+) -> list[tuple[Value, ...]]:
     """What the agent did and thought in the chosen ones of a split's test episodes.
 
     Args:
@@ -54,7 +54,7 @@ def replay_rows(
         AgentError: If the agent's output does not fit the observations.
     """
     env = config.environment.build(SPLITS[split].level, SPLITS[split].view)
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[Value, ...]] = []
     try:
         for episode in chosen_episodes(episodes):
             seen = list(retraced(env, episode.seed, config.seed, episode.actions))
@@ -88,7 +88,7 @@ def retraced(
 
 def policy_rows(
     agent: Agent, observations: Sequence[Observation], batch: int
-) -> list[tuple[Cell, ...]]:
+) -> list[tuple[Value, ...]]:
     """Value and chances of each observation as short text, empty where the agent does not tell.
 
     Args:
@@ -101,7 +101,7 @@ def policy_rows(
     """
     n_actions = len(observations[0].action_phrases)
     said = f"{type(agent).__name__}.policy_output"
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[Value, ...]] = []
     for start in range(0, len(observations), batch):
         part = observations[start : start + batch]
         with speaking_for(said):
@@ -120,9 +120,14 @@ def policy_rows(
             raise AgentError(f"{said}: probabilities are no distribution: {chosen[0].tolist()}")
         values = [""] * len(part)
         if output.values is not None:
-            values = [f"{value:.3g}" for value in output.values.tolist()]
+            estimates = np.asarray(output.values)
+            if estimates.shape != (len(part),):
+                raise AgentError(
+                    f"{said}: values of shape {estimates.shape}, expected ({len(part)},)"
+                )
+            values = [f"{value:.3g}" for value in estimates.tolist()]
         rows += [
             (value, *(f"{p:.3f}" for p in chances))
-            for value, chances in zip(values, output.probabilities.tolist(), strict=True)
+            for value, chances in zip(values, chosen.tolist(), strict=True)
         ]
     return rows

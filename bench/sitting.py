@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -32,6 +32,8 @@ from envs import SPLITS, evaluation_seeds
 log = logging.getLogger("glam")
 
 FRESH = "--force-new moves it aside and starts afresh"
+EPISODES_A_PART = 200
+"""Test episodes that are played before they are saved; a split of no more is saved when it ends."""
 _EXPECTED = (AgentError, CheckpointError, ConfigError, OSError, RecordError, RunError)
 
 
@@ -144,23 +146,37 @@ class Sitting:
         self.processes.from_main(partial(self.run.update_manifest, "complete"))
 
     def _play(self, split: str, seeds: Sequence[int]) -> list[TestEpisode]:
-        """Each process plays every so many of the episodes; returns all, in order."""
+        """Plays what an earlier sitting has not; returns all, in order."""
+        kept = self.processes.from_main(partial(self.run.tested_parts, split))
+        found = {episode.seed: episode for episode in (TestEpisode.from_json(e) for e in kept)}
+        parts = [seeds[i : i + EPISODES_A_PART] for i in range(0, len(seeds), EPISODES_A_PART)]
+        with self._phase(f"test {split}", "evaluate", len(seeds), "episodes") as progress:
+            progress.resume_at(len(found))
+            for part in parts:
+                if not found.keys() >= set(part):
+                    played = self._play_part(split, part, len(found), progress)
+                    found |= {episode.seed: episode for episode in played}
+                    if part is not parts[-1]:
+                        rows = [asdict(episode) for episode in played]
+                        self.processes.from_main(partial(self.run.keep_part, split, rows))
+        return [found[seed] for seed in seeds]
+
+    def _play_part(
+        self, split: str, seeds: Sequence[int], before: int, progress: RunProgress
+    ) -> list[TestEpisode]:
+        """Each process plays every so many of the episodes; returns all."""
         mine = seeds[self.processes.index :: self.processes.count]
         played: list[TestEpisode] = []
-        with self._phase(f"test {split}", "evaluate", len(mine), "episodes") as progress:
 
-            def ended(done: int, episode: TestEpisode) -> None:
-                progress.update(done, [episode.success])
+        def ended(done: int, episode: TestEpisode) -> None:
+            progress.update(before + done * self.processes.count, [episode.success])
 
-            # A process that was stopped says so when the others have played theirs.
-            with suppress(Interrupted) if self.processes.count > 1 else nullcontext():
-                played = evaluate(
-                    self.agent, split, self.config, ended, self.stop.check_alone, mine
-                )
-            shares = self.processes.gather(played)
-            self.stop.check()
-        found = {episode.seed: episode for share in shares for episode in share}
-        return [found[seed] for seed in seeds]
+        # A process that was stopped says so when the others have played theirs.
+        with suppress(Interrupted) if self.processes.count > 1 else nullcontext():
+            played = evaluate(self.agent, split, self.config, ended, self.stop.check_alone, mine)
+        shares = self.processes.gather(played)
+        self.stop.check()
+        return [episode for share in shares for episode in share]
 
     def _write(self, split: str, episodes: Sequence[TestEpisode]) -> None:
         rows = [episode.row(SPLITS[split]) for episode in episodes]

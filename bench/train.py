@@ -14,7 +14,7 @@ from bench.processes import ALONE, Processes
 from bench.progress import RunProgress
 from bench.storage import atomic
 from bench.storage.checkpoint import Checkpoint, CheckpointError
-from bench.storage.row_file import EPISODE_COLUMNS, METRIC_COLUMNS, Cell
+from bench.storage.row_file import EPISODE_COLUMNS, METRIC_COLUMNS, Value
 from bench.storage.run import RunDirectory
 from bench.storage.tensorboard_log import TensorBoardLog
 from envs import Episode, VectorEnv
@@ -118,7 +118,7 @@ class _Training:
         return numbers, ended
 
     def _log_metrics(self, numbers: Mapping[str, float]) -> None:
-        rows: list[tuple[Cell, ...]] = []
+        rows: list[tuple[Value, ...]] = []
         if self._logged is None:
             self._logged = tuple(numbers)
             rows.append((*METRIC_COLUMNS, *numbers))
@@ -201,7 +201,7 @@ def load_agent(agent: Agent, config: RunConfig, checkpoint: Checkpoint) -> None:
         agent.load(checkpoint.agent_directory)
 
 
-def _episode_row(number: int, episode: Episode) -> tuple[Cell, ...]:
+def _episode_row(number: int, episode: Episode) -> tuple[Value, ...]:
     return (
         number,
         episode.env,

@@ -10,9 +10,10 @@ from click.testing import CliRunner
 from run_files import quiet, run_in_process, small_config
 from test_agents import build, environments
 
-from agents import AgentError, sample_actions
+from agents import AgentError, find, sample_actions
 from bench.cli import cli
-from bench.lifecycle import evaluate_run
+from bench.lifecycle import build_agent, evaluate_run
+from bench.profile import load_profile
 from bench.reporting.caveats import caveats
 from bench.reporting.records import read_records
 from bench.storage.run import RunDirectory, RunFailed
@@ -197,3 +198,56 @@ def test_a_plugin_that_cannot_be_used_is_one_line(tmp_path, monkeypatch, case):
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1), result
     assert "odd.py" in result.stderr or "bad" in result.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_weight_files_that_cannot_be_named_leave_nothing(tmp_path):
+    entry = plugin(tmp_path)
+    path = tmp_path / "bad agent.py"
+    lost = "    @classmethod\n    def weight_files(cls, config): raise OSError('lost')\n"
+    path.write_text(path.read_text() + lost)
+    with pytest.raises(AgentError, match=r"weight_files\(\): OSError: lost"):
+        run_in_process(small_config(entry), tmp_path)
+    assert not RunDirectory.of(tmp_path, small_config(entry)).path.exists()
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [("return np.array([99])", "action 99, outside 0 to 5"), ("1 / 0", "ZeroDivisionError")],
+)
+def test_play_names_what_the_agent_did_wrong(tmp_path, act, said):
+    command = ["play", plugin(tmp_path, act=act), "--profile", "smoke"]
+    done = CliRunner().invoke(cli, command)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert done.stderr.startswith("glam: agent 'bad'")
+
+
+def test_an_agents_file_is_run_once_and_again_only_if_it_changes(tmp_path):
+    counter = tmp_path / "times"
+    path = tmp_path / "counted.py"
+    code = f"open({str(counter)!r}, 'a').write('x')\n" + PLUGIN.format(
+        **dict.fromkeys(PLACES, "pass")
+    )
+    path.write_text(code)
+    entry = f"{path}:Bad"
+    run_in_process(small_config(entry), tmp_path)
+    assert counter.read_text() == "x"
+    assert find(entry).load() is find(entry).load()
+    path.write_text(code + "# changed\n")
+    find(entry).load()
+    assert counter.read_text() == "xx"
+
+
+def test_a_config_may_derive_fields(tmp_path):
+    path = tmp_path / "derived.py"
+    path.write_text(
+        "from dataclasses import dataclass, field\n"
+        + PLUGIN.format(**{**dict.fromkeys(PLACES, "pass"), "init": "assert config.b == 3"})
+        + "    @dataclass(frozen=True)\n"
+        "    class Config:\n"
+        "        a: int = 1\n"
+        "        b: int = field(init=False, default=3)\n"
+    )
+    (config,) = load_profile("smoke", (), (f"{path}:Bad",)).runs([0])
+    assert config.agent_options == {"a": 1}
+    assert build_agent(config).config.b == 3

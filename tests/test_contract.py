@@ -64,6 +64,11 @@ class Nameless(Drifter):
         return {"label": "", "model": {}}
 
 
+class Unwritable(Drifter):
+    def identity(self):
+        return {"label": "Unwritable", "model": {}, "at": object()}
+
+
 class Dice(Drifter):
     def act(self, observations):
         return np.random.default_rng().integers(0, 6, len(observations))
@@ -183,6 +188,7 @@ IDENTITY, ACTING, ALONE, CHANCES, LOOKING, GOING_ON = LEARNERS_RULES
 BROKEN = [
     (Unsealed, IDENTITY, "not frozen"),
     (Nameless, IDENTITY, "no label"),
+    (Unwritable, IDENTITY, "cannot be written as JSON"),
     (Dice, ACTING, "observation.draw"),
     (Wide, ACTING, "of 6 actions"),
     (Column, ACTING, r"shape \(3, 1\) for 3"),

@@ -1,6 +1,7 @@
 import hashlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,8 +13,10 @@ import record_files
 from run_files import TABULAR, quiet, run_in_process, small_config
 
 from agents.base import Agent, AgentContext, AgentError
+from bench import sitting
 from bench.config import ConfigError, EvaluationConfig
 from bench.evaluate import evaluate
+from bench.interruption import Interrupted
 from bench.lifecycle import build_agent, evaluate_run
 from bench.storage.row_file import EVALUATION_COLUMNS
 from bench.storage.run import RunError, RunFailed
@@ -272,6 +275,51 @@ def test_code_from_an_installed_package_is_noted(tmp_path):
     run = run_in_process(small_config("random", agent="random"), tmp_path)
     assert run.manifest()["code_sha256"] == []
     (found := type("Stranger", (), {})).__module__ = "record_files"
-    run.note_code(found)
+    run.note_origin(found, 1, "cpu")
     digest = hashlib.sha256(Path(record_files.__file__).read_bytes()).hexdigest()
     assert run.manifest()["code_sha256"] == [digest]
+
+
+def test_a_test_that_was_stopped_goes_on_after_what_is_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(sitting, "EPISODES_A_PART", 2)
+    whole = run_in_process(small_config(), tmp_path / "whole")
+    run = run_in_process(small_config(), tmp_path / "stopped", test=False)
+    played: list[int] = []
+
+    def stopping_evaluate(agent, split, config, ended, check_stop, seeds):
+        if len(played) == 4:
+            raise Interrupted(signal.SIGTERM)
+        played.extend(seeds)
+        return evaluate(agent, split, config, ended, check_stop, seeds)
+
+    monkeypatch.setattr(sitting, "evaluate", stopping_evaluate)
+    with pytest.raises(Interrupted):
+        run_in_process(small_config(), tmp_path / "stopped")
+    assert run.state() == "trained"
+    played.append(-1)  # no further stop
+    run_in_process(small_config(), tmp_path / "stopped")
+    assert played == [*evaluation_seeds(4), -1, evaluation_seeds(5)[-1]]
+    for name in ("evaluation", "replays"):
+        (rows,) = (run.path / name).iterdir()  # nothing is left over
+        assert rows.read_bytes() == (whole.path / name / rows.name).read_bytes()
+
+
+def test_one_file_however_it_is_spelled_is_one_agent(tmp_path, monkeypatch):
+    shutil.copy(TABULAR.rpartition(":")[0], tmp_path / "mine.py")
+    monkeypatch.chdir(tmp_path)
+    options = small_config().agent_options
+
+    def config(place):
+        return small_config(f"{place}:Tabular", agent_options=options)
+
+    out = tmp_path / "out"
+    run = run_in_process(config("mine.py"), out)
+    assert run.obstacle(config(tmp_path / "mine.py")) is None
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert run.obstacle(config("../mine.py")) is None  # by what is in it
+    (tmp_path / "below" / "other").mkdir()
+    (tmp_path / "below" / "other" / "mine.py").write_text(
+        (tmp_path / "mine.py").read_text() + "\n# other\n"
+    )
+    assert "another entry" in run.obstacle(config("other/mine.py"))

@@ -263,6 +263,6 @@ def test_the_readmes_block_is_replaced_and_nothing_else(results):
 def test_a_readme_without_the_marks_is_left_alone(results):
     readme = results.parents[1] / "README.md"
     readme.write_text("Nothing.\n")
-    with pytest.raises(RecordError, match="does not hold the two marks"):
+    with pytest.raises(RecordError, match="does not hold the two marks,"):
         write_readme(results, readme)
     assert readme.read_text() == "Nothing.\n"

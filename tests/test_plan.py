@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from agents import AgentError, find
 from agents.registry import BUILT_IN, load_cost
 from bench.cli import cli
-from bench.planning.cost import EFFICIENCY, LAUNCH_SECONDS, Gpu, gpus, updates_of
+from bench.planning.gpus import EFFICIENCY, LAUNCH_SECONDS, Gpu, gpus, updates_of
 from bench.planning.plan_text import BEGIN, END, write_plan
 
 PHRASES = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
@@ -133,3 +133,11 @@ def test_a_plan_is_put_between_its_marks(tmp_path: Path) -> None:
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     write_plan("new", page)
     assert page.read_text() == f"before\n{BEGIN}\n\n```text\nnew\n```\n\n{END}\nafter\n"
+
+
+def test_without_splits_no_test_is_planned() -> None:
+    options = ("--profile", "smoke", "--agent", "random", "--set", "evaluation.splits=[]")
+    done = CliRunner().invoke(cli, ["plan", *options, "--seconds", "0.1", "--json"])
+    assert done.exit_code == 0, done.output
+    (plan,) = json.loads(done.stdout)
+    assert plan["test_steps"] == 0

@@ -77,13 +77,13 @@ def test_a_job_whose_time_is_over_saves_is_requeued_and_ends_with_the_same_bytes
     process = glam(*REPRODUCE, *LONG, "--executor", "submitit-local", cwd=folder)
     run = RunDirectory(folder / "runs/small/tabular/seed-0")
     wait_for_rows(run, process)
-    training = int(run.lock_path.read_text())
+    training = int(run.lock_path.read_text().split()[0])
     for pid in (training, parent_of(training)):  # SLURM sends its signal to all of a job
         os.kill(pid, signal.SIGUSR2)
     _, complaints = process.communicate()
     assert (process.returncode, complaints) == (0, "")
     assert run.log.read_text().count("stopped by SIGTERM") == 1
-    assert int(run.lock_path.read_text()) != training
+    assert not Path(f"/proc/{training}").exists()
     assert result_bytes(run.path) == alone
 
 
@@ -189,3 +189,24 @@ def test_what_cannot_be_started_is_refused_in_one_line(folder, monkeypatch, argu
     assert len(refused.stderr.splitlines()) == 1
     assert named in refused.stderr
     assert not list(folder.glob("runs/small/*/seed-*"))
+
+
+@pytest.mark.parametrize("executor", ["local", "submitit-local"])
+def test_what_a_launcher_started_saves_before_it_is_left(folder, executor, alone):
+    """A launcher that hands no signal on, as Accelerate's with one process."""
+    (folder / "launch.py").write_text(
+        "import subprocess, sys\nsys.exit(subprocess.call([sys.executable, '-P', *sys.argv[1:]]))\n"
+    )
+    launch = ("--launch", f"{sys.executable} launch.py", "--executor", executor)
+    process = glam(*REPRODUCE, *LONG, *launch, cwd=folder)
+    run = RunDirectory(folder / "runs/small/tabular/seed-0")
+    wait_for_rows(run, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 143
+    with run.lock():  # nobody works in it any more
+        pass
+    assert run.log.read_text().count("stopped by SIGTERM") == 1
+    done = invoke(*REPRODUCE, *LONG, *launch)
+    assert "tabular seed 0: complete, 8,192/8,192 steps" in done.stdout, done.stderr
+    assert result_bytes(run.path) == alone

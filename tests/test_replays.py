@@ -82,6 +82,10 @@ class Misfit(Agent):
             "Misfit.policy_output: probabilities are no distribution",
         ),
         (PolicyOutput(np.ones((3, 6))), "Misfit.policy_output: probabilities are no distribution"),
+        (
+            PolicyOutput(np.full((3, 6), 1 / 6), np.zeros(2)),
+            r"Misfit.policy_output: values of shape \(2,\), expected \(3,\)",
+        ),
         (np.full((3, 6), 1 / 6), "Misfit.policy_output returned ndarray, expected a PolicyOutput"),
     ],
 )
@@ -138,3 +142,11 @@ def test_testing_again_replaces_the_replays(run):
     before = run.replays(SPLIT).read_bytes()
     evaluate_run(run, quiet(), [SPLIT], agent_file=small_config().entry)
     assert run.replays(SPLIT).read_bytes() == before
+
+
+def test_lists_are_as_good_as_arrays():
+    observations = [PROBES[0].observation(6)] * 2
+    told = PolicyOutput([[1, 0, 0, 0, 0, 0], [0, 0.5, 0.5, 0, 0, 0]], [0.25, 1])
+    rows = policy_rows(Misfit(told, AgentContext()), observations, 2)
+    assert rows[0] == ("0.25", "1.000", *["0.000"] * 5)
+    assert rows[1][:3] == ("1", "0.000", "0.500")

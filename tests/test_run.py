@@ -151,6 +151,7 @@ def test_manifest_says_where_the_results_come_from(finished):
         "git",
         "versions",
         "machine",
+        "later_origins",
         "processes",
         "model",
         "weight_files_sha256",

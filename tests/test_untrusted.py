@@ -196,6 +196,7 @@ def test_a_runs_own_code_is_run_only_when_it_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = run_in_process(small_config(f"{plugin}:A"), tmp_path)
     trap.unlink()
+    plugin.touch()  # in this process it would otherwise be there already
     invoke = CliRunner().invoke
     refused = invoke(cli, ["evaluate", str(run.path)])
     assert refused.exit_code == 2

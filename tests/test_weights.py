@@ -10,7 +10,7 @@ from agents.miniflan.architecture import MINIFLAN_FOLDER
 from agents.registry import find
 from bench.launching.executors import PlannedRun
 from bench.launching.reproduce import reproduce
-from bench.storage.run import RunError
+from bench.storage.run import RunDirectory, RunError
 
 
 def test_a_complete_run_is_skipped_only_with_its_own_weights(tmp_path):
@@ -29,6 +29,16 @@ def test_a_complete_run_is_skipped_only_with_its_own_weights(tmp_path):
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(RunError, match=r"another weight_files_sha256 \(was .*--force-new"):
         reproduce([planned], quiet(), jobs=1)
+    with pytest.raises(RunError, match=r"another weight_files_sha256 \(was .*--force-new"):
+        run_in_process(config, tmp_path)
+    before = run.manifest()["weight_files_sha256"]
+    run_in_process(config, tmp_path, force_new=True)
+    assert run.state() == "complete"
+    assert run.manifest()["weight_files_sha256"] != before
+    assert RunDirectory(run.path.with_name("old-seed-3-1")).manifest()["weight_files_sha256"] == (
+        before
+    )
+    file.write_bytes(whole)
     run.update_manifest("complete", weight_files_sha256=None)  # a run of before it was recorded
     assert [each.error for each in reproduce([planned], quiet(), jobs=1)] == [None]
 

@@ -106,12 +106,17 @@ def reproduce(
     """
     import json
 
+    from bench.config import ConfigError
+    from bench.doctor import INSTALL
     from bench.launching.executors import PlannedRun
     from bench.launching.reproduce import reproduce as reproduce_runs
     from bench.launching.reproduce import train_command
     from bench.launching.sweep import parse_grid, points
     from bench.lifecycle import check_device
+    from bench.storage import provenance
 
+    if not no_report and not (paper := provenance.ROOT / "results" / "paper").is_dir():
+        raise ConfigError(f"{paper} is not there, and no report without it; {INSTALL}")
     pairs = with_device(overrides, device)
     if splits:
         pairs = (*pairs, f"evaluation.splits={json.dumps(list(splits))}")
@@ -144,14 +149,14 @@ def reproduce(
 
 def _executor(name: str, slurm: Sequence[str], jobs: int | None) -> Executor:
     from bench.config import ConfigError
-    from bench.launching.executors import Processes
+    from bench.launching.executors import LocalExecutor
     from bench.launching.slurm_options import slurm_options
     from bench.launching.submission import Submitted
 
     if name == _LOCAL:
         if slurm:
             raise ConfigError("--slurm is for --executor slurm, and this is local")
-        return Processes()
+        return LocalExecutor()
     if name == _TRIED and not any(pair.startswith("time=") for pair in slurm):
         slurm = ("time=1440", *slurm)
     return Submitted("slurm" if name == _SLURM else "local", slurm_options(slurm), jobs)

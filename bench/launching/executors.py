@@ -12,9 +12,14 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.config import RunConfig
-from bench.interruption import PARENT_VARIABLE
+from bench.interruption import LAUNCHER, PARENT_VARIABLE
 from bench.storage import provenance
+from bench.storage.lock import wait_for_holder
 from bench.storage.run import RunDirectory
+
+# -P: a directory called bench where the user stands must not be taken for this one
+TRAIN = (sys.executable, "-P", "-m", "bench", "train")
+"""How a run's process is started, unless by a launcher."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class Executor(Protocol):
         """
 
 
-class Processes:
+class LocalExecutor:
     """Processes of this machine; they end when we do."""
 
     def attached(self, planned: PlannedRun) -> Job | None:
@@ -135,6 +140,7 @@ class _Process:
                 env={**os.environ, **planned.environment(), **parent_variable(planned.command)},
                 start_new_session=True,  # Ctrl-C reaches it through us, once
             )
+        self._planned = planned
         self.title = f"process {self._process.pid}"
 
     def begun(self) -> bool:
@@ -149,11 +155,28 @@ class _Process:
 
     def wait(self) -> None:
         self._process.wait()
+        wait_for_launched(self._planned.command, self._planned.run.lock_path)
 
 
 def parent_variable(command: Sequence[str]) -> dict[str, str]:
-    """Names us as the process whose end should end the run's, unless a launcher is between."""
-    return {PARENT_VARIABLE: str(os.getpid())} if command[0] == sys.executable else {}
+    """Names the process whose end should end the run's: us, or a launcher between."""
+    return {PARENT_VARIABLE: LAUNCHER if is_launched(command) else str(os.getpid())}
+
+
+def is_launched(command: Sequence[str]) -> bool:
+    """Whether a launcher, and not we, starts the run."""
+    return tuple(command[: len(TRAIN)]) != TRAIN
+
+
+def wait_for_launched(command: Sequence[str], lock_path: Path) -> None:
+    """Waits for what a launcher started, as the launcher may end before that has saved.
+
+    Args:
+        command: How the run was started.
+        lock_path: The run's lock.
+    """
+    if is_launched(command):
+        wait_for_holder(lock_path)
 
 
 def ending_of(code: int, printed: Path) -> Ending:

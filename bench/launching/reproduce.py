@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import sys
 import tempfile
 import time
 from collections import deque
@@ -20,16 +19,16 @@ from rich.live import Live
 from agents.registry import find
 from bench.config import ConfigError, RunConfig
 from bench.interruption import Interrupted, StopSignal
-from bench.launching.executors import Ending, Executor, Job, PlannedRun, Processes
+from bench.launching.executors import TRAIN, Ending, Executor, Job, LocalExecutor, PlannedRun
 from bench.launching.run_status import RunStatus, running_status, status_table, steps_taken
-from bench.lifecycle import record_failure
+from bench.lifecycle import obstacle_to
+from bench.one_line_errors import USER_ERROR
 from bench.profile import agent_of
+from bench.sitting import record_failure
 from bench.storage.run import RunDirectory, RunError
-from bench.storage.weights import weights_obstacle
 
 _POLL_SECONDS = 0.2
 _LINE_SECONDS = 30.0
-_USER_ERROR = 2
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,7 @@ def train_command(
     Returns:
         Gives the arguments for a run.
     """
-    # -P: a directory called bench where the user stands must not be taken for this one
-    python = (sys.executable, "-P") if launch is None else _launcher(launch)
+    train = TRAIN if launch is None else (*_launcher(launch), "-m", "bench", "train")
 
     def command(config: RunConfig) -> tuple[str, ...]:
         # other agents' options are not this run's, nor are labels that it does not know
@@ -82,7 +80,7 @@ def train_command(
         sets = [part for pair in pairs for part in ("--set", pair)]
         run = ["--profile", profile, "--agent", config.agent, "--seed", str(config.seed)]
         fresh = ["--force-new"] if force_new else []
-        return (*python, "-m", "bench", "train", *run, "--out", str(out), *sets, *fresh)
+        return (*train, *run, "--out", str(out), *sets, *fresh)
 
     return command
 
@@ -122,15 +120,13 @@ def reproduce(
         Interrupted: If a signal came; every process of this machine was told, and has saved its
             state. Jobs in a queue go on; the same call finds them again.
     """
-    executor = executor or Processes()
+    executor = executor or LocalExecutor()
     statuses: dict[str, RunStatus] = {}
     waiting: deque[PlannedRun] = deque()
     children: list[_Child] = []
     for planned in runs:
         run, config = planned.run, planned.config
-        obstacle = run.obstacle(config)
-        if obstacle is None and run.state() == "complete":  # what goes on is looked at by itself
-            obstacle = weights_obstacle(run.path, run.manifest() or {}, config)
+        obstacle = obstacle_to(run, config)
         if obstacle is not None and not force_new:
             raise RunError(f"{obstacle}; --force-new moves it aside and starts afresh")
         known = obstacle is None  # else what is there is another run
@@ -185,7 +181,7 @@ class _Child:
         last = printed.splitlines()[-1].removeprefix("glam: ") if printed else ""
         manifest = self.run.manifest() or {}
         problem = ending.fate
-        if ending.code == _USER_ERROR and last:
+        if ending.code == USER_ERROR and last:
             problem = last
         elif manifest.get("state") == "failed" and manifest["error"]:
             return str(manifest["error"])

@@ -24,6 +24,7 @@ from bench.launching.executors import (
     ending_of,
     parent_variable,
     read_printed,
+    wait_for_launched,
 )
 from bench.launching.slurm_options import NO_SUBMITIT
 from bench.storage import atomic
@@ -115,7 +116,7 @@ class Submitted:
                 timeout_min=self._options["time"], signal_delay_s=self._options["signal_delay_s"]
             )
         calls = [
-            SubmittedRun(each.command, each.environment(), place)
+            SubmittedRun(each.command, each.environment(), place, each.run.lock_path.resolve())
             for each, place in zip(planned, places, strict=True)
         ]
         try:
@@ -207,7 +208,11 @@ class SubmittedRun:
     """
 
     def __init__(
-        self, command: Sequence[str], environment: Mapping[str, str], place: _Place
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        place: _Place,
+        lock_path: Path,
     ) -> None:
         """Keeps what is needed to start it.
 
@@ -215,7 +220,9 @@ class SubmittedRun:
             command: Arguments of the process.
             environment: Variables beside those of the job.
             place: Where its exit code is kept.
+            lock_path: The run's lock.
         """
+        self._lock_path = lock_path
         self._command, self._environment, self._place = tuple(command), dict(environment), place
         self._directory = os.getcwd()
         self._pid = 0
@@ -261,6 +268,7 @@ class SubmittedRun:
         # Popen.wait() holds a lock, and checkpoint() is called while it waits
         with suppress(ChildProcessError):
             os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+        wait_for_launched(self._command, self._lock_path)
 
 
 def _ignore_user_signals() -> None:

@@ -16,7 +16,7 @@ from bench.config import ConfigError, RunConfig, nearest
 from bench.profile import agent_of, load_profile, names_of
 from bench.settings_yaml import parse_yaml
 from bench.storage import atomic
-from bench.storage.row_file import Cell, format_rows
+from bench.storage.row_file import Value, format_rows
 
 if TYPE_CHECKING:
     from bench.reporting.records import Run
@@ -148,7 +148,7 @@ def write_summary(path: Path, directories: Mapping[str, Path]) -> None:
     ]
     splits = list(dict.fromkeys(name for _, run in found for name in run.evaluation))
     columns = ("point", "agent", "seed", "state", "steps", "late_success", *splits)
-    rows: list[Sequence[Cell]] = [columns]
+    rows: list[Sequence[Value]] = [columns]
     for point, run in found:
         late = last_quarter(run)
         tests = [run.test_rows(split) for split in splits]

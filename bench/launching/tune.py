@@ -26,7 +26,7 @@ from bench.reporting.records import Run, read_records
 from bench.settings_yaml import read_yaml
 from bench.storage import atomic
 from bench.storage.parsing import RecordError
-from bench.storage.row_file import Cell, format_rows
+from bench.storage.row_file import Value, format_rows
 
 TRIAL_COLUMNS = ("agent", "trial", "options", "seed", "state", "steps", "success", "chosen")
 
@@ -137,7 +137,7 @@ def tabulate(search: Search, out: Path, console: Console) -> None:
     names = names_of(search.profile, (), tuple(search.trials))
     folder = load_profile(search.profile, (), tuple(search.trials)).name
     found = [read_records(out / _point(number) / folder) for number in search.numbers]
-    table: list[Sequence[Cell]] = [TRIAL_COLUMNS]
+    table: list[Sequence[Value]] = [TRIAL_COLUMNS]
     for chosen_as, trials in search.trials.items():
         agent = names[chosen_as]
         runs = [[r for r in records.of(agent) if r.seed in search.seeds] for records in found]
@@ -151,7 +151,7 @@ def tabulate(search: Search, out: Path, console: Console) -> None:
             told = (agent, number, json.dumps(options, sort_keys=True))
             for run, score in zip(runs[number], scores[number], strict=True):
                 _check_tried(run, options, search.steps)
-                shown: Cell = "" if math.isnan(score) else score
+                shown: Value = "" if math.isnan(score) else score
                 table.append((*told, run.seed, run.state, search.steps, shown, number == best))
         said = "no trial got through from every seed"
         if best is not None:

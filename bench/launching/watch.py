@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from rich.live import Live
 
 from bench.launching.run_status import RunStatus, running_status, status_table, steps_taken
 from bench.launching.submission import is_submitted
+from bench.storage.lock import has_holder
 from bench.storage.run import RunDirectory, RunError
 
 POLL_SECONDS = 1.0
@@ -92,21 +92,11 @@ class _Watched:
         status = replace(status, point=self._point)
         if self._run.state() == "failed":
             return replace(status, phase="failed")
-        if status.phase in _GOING_ON and not (_alive(self._run) or is_submitted(self._run)):
+        if status.phase in _GOING_ON and not (
+            has_holder(self._run.lock_path) or is_submitted(self._run)
+        ):
             return replace(status, phase="stopped")
         return status
-
-
-def _alive(run: RunDirectory) -> bool:
-    """Whether the process that wrote itself into the run's lock is there, on this machine."""
-    try:
-        pid = int(run.lock_path.read_text().strip())
-        os.kill(pid, 0)
-    except PermissionError:
-        return True  # somebody else's process
-    except (OSError, ValueError):
-        return False
-    return True
 
 
 def _print(console: Console, statuses: Sequence[RunStatus]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from agents.registry import find, load_cost
 from bench.config import RunConfig, validated
 from bench.lifecycle import build_agent, device_here
-from bench.planning.cost import Gpu, gpus, updates_of
+from bench.planning.gpus import Gpu, gpus, updates_of
 from bench.planning.random_play import RandomPlay, play_at_random
 from bench.planning.trial import try_testing, try_training
 from bench.profile import Profile
@@ -188,8 +188,9 @@ def _try(plan: AgentPlan, config: RunConfig, seconds: float, *, learns: bool) ->
         if not plan.parameters:
             saved = trial.checkpoint_bytes + round(trial.growth_per_step * plan.steps)
             plan.memory["float32"] = {"saved": saved}
-    tested = try_testing(agent, config, seconds / 2)
-    plan.seconds["tests"] = plan.test_steps * tested.seconds_per_step
+    if plan.test_steps:
+        tested = try_testing(agent, config, seconds / 2)
+        plan.seconds["tests"] = plan.test_steps * tested.seconds_per_step
 
 
 def _shuffled(lengths: Sequence[int], size: int) -> list[list[int]]:

@@ -10,9 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.planning.cost import EFFICIENCY, LAUNCH_SECONDS, USABLE, gpus
+from bench.planning.gpus import EFFICIENCY, LAUNCH_SECONDS, USABLE, gpus
 from bench.planning.plan import AgentPlan, machine_line
-from bench.reporting.headline import replace_block
+from bench.reporting.marked_block import replace_block
 
 BEGIN = "<!-- plan: made by `glam plan --readme`, do not edit -->"
 END = "<!-- end of plan -->"

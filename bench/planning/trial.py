@@ -11,6 +11,7 @@ from pathlib import Path
 from agents.base import Agent, speaking_for
 from bench.config import RunConfig
 from bench.evaluate import evaluate
+from bench.learning_round import learning_round
 from envs import VectorEnv
 
 _MANY = 1000
@@ -64,12 +65,12 @@ def try_training(agent: Agent, config: RunConfig, seconds: float) -> TrainingTri
     try:
         with speaking_for(f"agent {config.agent!r}, trying it"):
             size, first_steps, started = _saved_bytes(agent), 0, time.perf_counter()
-            agent.update(envs)
+            learning_round(agent, envs, None)
             steps_per_update = envs.steps
             if time.perf_counter() - started < seconds:
                 size, first_steps, started = _saved_bytes(agent), envs.steps, time.perf_counter()
             while time.perf_counter() - started < seconds or envs.steps == first_steps:
-                agent.update(envs)
+                learning_round(agent, envs, None)
                 envs.pop_episodes()
             elapsed, steps = time.perf_counter() - started, envs.steps - first_steps
             grown = _saved_bytes(agent)

@@ -9,6 +9,7 @@ from bench.reporting import measures
 from bench.reporting.completeness import training_gap
 from bench.reporting.records import ENDED, MISSING, Records, Run
 from bench.reporting.setting import departures
+from bench.storage.manifest import origins
 
 _MOST_OF_BUDGET = 1.1
 """A round of learning may end a little after the last step."""
@@ -121,19 +122,20 @@ def _different_origin(records: Records) -> list[str]:
                 f"{agent}: its seeds began from {len(weights)} different weights (see "
                 "weight_files_sha256 in the manifests); their mean is of no one agent."
             )
-        origins = {
+        found = {
             (
-                manifest.get("machine", {}).get("processor"),
-                manifest.get("machine", {}).get("threads"),
-                manifest.get("machine", {}).get("gpu"),
+                origin["machine"].get("processor"),
+                origin["machine"].get("threads"),
+                origin["machine"].get("gpu"),
                 (manifest.get("model") or {}).get("precision"),
-                manifest.get("versions", {}).get("torch"),
+                origin["versions"].get("torch"),
             )
             for manifest in manifests
+            for origin in origins(manifest)
         }
-        if len(origins) > 1:
+        if len(found) > 1:
             sentences.append(
-                f"{agent}: its seeds come from {len(origins)} different machines, numbers of "
+                f"{agent}: its seeds come from {len(found)} different machines, numbers of "
                 "threads, precisions or versions of torch, whose last digits differ."
             )
     return sentences
@@ -157,7 +159,8 @@ def _different_episodes(records: Records) -> list[str]:
 
 
 def _untraceable(records: Records) -> list[str]:
-    git = [run.manifest.get("git") or {} for run in records.runs if run.manifest]
+    manifests = [run.manifest for run in records.runs if run.manifest]
+    git = [origin["git"] for manifest in manifests for origin in origins(manifest)]
     commits = {str(state.get("commit")) for state in git}
     sentences = []
     if len(commits) > 1:

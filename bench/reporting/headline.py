@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from rich import box
@@ -12,12 +11,11 @@ from rich.table import Table as RichTable
 
 from bench.reporting import measures
 from bench.reporting.claims import verdicts
+from bench.reporting.marked_block import replace_block
 from bench.reporting.records import Records, read_records
 from bench.reporting.setting import departures, describe_setting, profiles
 from bench.reporting.table_format import Entry, Table, markdown_body, rate_entry
 from bench.reporting.tables import split_title
-from bench.storage import atomic
-from bench.storage.parsing import RecordError
 from envs.splits import ARTICLE_SPLITS
 
 BEGIN = "<!-- results: made by `glam report --readme`, do not edit -->"
@@ -119,23 +117,3 @@ def write_readme(directory: Path, readme: Path) -> None:
         RecordError: If the marks are not there, once each and in order.
     """
     replace_block(readme, BEGIN, END, readme_block(directory, readme))
-
-
-def replace_block(document: Path, begin: str, end: str, block: str) -> None:
-    """Puts a block in place of the one between two marks of a document.
-
-    Args:
-        document: A Markdown file.
-        begin: The mark that the block begins with.
-        end: The mark that it ends with.
-        block: The new block, marks included.
-
-    Raises:
-        RecordError: If the marks are not there, once each and in order.
-    """
-    text = document.read_text(encoding="utf-8")
-    pattern = re.escape(begin) + r".*?" + re.escape(end)
-    if len(re.findall(pattern, text, re.DOTALL)) != 1:
-        problem = "does not hold the two marks of the results once"
-        raise RecordError(document, problem, remedy=f"put {begin} and {end} where they belong")
-    atomic.write_text(document, re.sub(pattern, lambda _: block, text, flags=re.DOTALL))

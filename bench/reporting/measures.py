@@ -22,7 +22,7 @@ CURVE_WINDOWS = 20
 """Windows of the step budget in a learning curve; the last one is "the end of training"."""
 
 THRESHOLD = 0.8
-"""Success rate whose first crossing Q1 reports (spec section 4)."""
+"""Success rate whose first crossing Q1 reports (Carta et al. 2023, Q1)."""
 
 
 @dataclass(frozen=True)

@@ -21,38 +21,13 @@ import pandas as pd
 
 from bench.storage.manifest import read_manifest
 from bench.storage.parsing import RecordError, empty_rows, name_problem, read_json, read_rows
+from bench.storage.row_file import EPISODE_TYPES, EVALUATION_TYPES, METRIC_TYPES
 
 ENDED = ("trained", "complete")  # training reached its budget
 MISSING = "missing"
 
-# the columns that bench.storage.row_file names
-EPISODE_TYPES: Mapping[str, type] = {
-    "episode": int,
-    "env": int,
-    "steps": int,
-    "seed": int,
-    "task_kind": str,
-    "return": float,
-    "success": bool,
-    "length": int,
-    "truncated": bool,
-}
-EVALUATION_TYPES: Mapping[str, type] = {
-    "split": str,
-    "split_version": str,
-    "level": str,
-    "level_version": str,
-    "episode_seed": int,
-    "task_kind": str,
-    "return": float,
-    "success": bool,
-    "length": int,
-    "truncated": bool,
-    "prompt_hash": str,
-}
 _PROBE_TYPES: Mapping[str, type] = {"steps": int, "probe": str}
 _REPLAY_TYPES: Mapping[str, type] = {"episode_seed": int, "step": int, "action": int}
-_METRIC_TYPES: Mapping[str, type] = {"update": int, "steps": int}
 _CONFIG_TYPES: tuple[tuple[str, str, type], ...] = (
     ("environment", "level", str),
     ("environment", "room_size", int),
@@ -106,7 +81,7 @@ class Run:
     steps: int = 0
     manifest: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
-    metrics: pd.DataFrame = field(default_factory=lambda: empty_rows(_METRIC_TYPES))
+    metrics: pd.DataFrame = field(default_factory=lambda: empty_rows(METRIC_TYPES))
     episodes: pd.DataFrame = field(default_factory=lambda: empty_rows(EPISODE_TYPES))
     evaluation: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     probes: pd.DataFrame = field(default_factory=lambda: empty_rows(_PROBE_TYPES))
@@ -239,7 +214,7 @@ def _read_run(directory: Path) -> Run:
         steps=manifest["steps"],
         manifest=manifest,
         config=_read_config(directory / "config.json"),
-        metrics=read_rows(directory / "metrics.csv", _METRIC_TYPES, ended and manifest["learns"]),
+        metrics=read_rows(directory / "metrics.csv", METRIC_TYPES, ended and manifest["learns"]),
         episodes=episodes,
         evaluation=evaluation,
         probes=read_rows(directory / "probes.csv", _PROBE_TYPES, required=False),

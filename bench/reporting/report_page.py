@@ -27,7 +27,7 @@ from bench.reporting.records import Records, Run
 from bench.reporting.scenes import Scene, example_prompt, scenes
 from bench.reporting.setting import departures, describe_setting, profiles
 from bench.reporting.table_format import Table, percent
-from bench.reporting.tables import question_of, split_title
+from bench.reporting.tables import commits, question_of, split_title
 from envs import SPLITS
 
 _TONE = {SAME: "good", DIFFERENT: "bad"}
@@ -153,7 +153,7 @@ def _change(records: Records, agent: str, split: str, cell: Cell) -> str:
 
 def _provenance(records: Records, run: Run, split: str) -> dict[str, str]:
     directory = run.directory.relative_to(records.directory).as_posix()
-    git, model = run.manifest.get("git") or {}, run.manifest.get("model") or {}
+    model = run.manifest.get("model") or {}
     weights = str(model.get("weights_sha256") or "")[:12]
     found = {
         "seed": str(run.seed),
@@ -161,7 +161,9 @@ def _provenance(records: Records, run: Run, split: str) -> dict[str, str]:
         "rows": "",
         "solved": run.state,
         "wilson": "",
-        "commit": str(git.get("commit") or "")[:12] + (" (dirty)" if git.get("dirty") else ""),
+        "commit": ", ".join(
+            commit[:12] + (" (dirty)" if dirty else "") for commit, dirty in commits(run.manifest)
+        ),
         "config": str(run.manifest.get("config_hash") or "")[:12],
         "model": " ".join(filter(None, (str(model.get("name") or ""), weights))) or "—",
     }

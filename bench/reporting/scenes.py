@@ -9,38 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
-from minigrid.core.constants import OBJECT_TO_IDX
 
 from bench.config import ConfigError, EnvironmentConfig, validated
-from bench.evaluate import PROMPT_HASH_DIGITS
+from bench.grid_state import State, held, state_of
 from bench.replays import probability_columns, retraced
 from bench.reporting.records import Records, Run
 from bench.storage.parsing import RecordError
+from bench.storage.row_file import PROMPT_HASH_DIGITS
 from envs import SPLITS, TextEnv, evaluation_seeds
-
-Thing = tuple[int, int, str, str, str]
-"""Column, row, type, colour and, of a door, its state."""
-
-_DOOR_STATES = ("open", "closed", "locked")
-
-
-@dataclass(frozen=True)
-class State:
-    """What stands in the grid, and what is said of it.
-
-    Attributes:
-        agent: Column, row and direction (0 right, 1 down, 2 left, 3 up).
-        carrying: Colour and type of the object in hand; empty if there is none.
-        things: Everything but walls.
-        visible: Indices (row × width + column) of the cells in view.
-        sentences: The newest observation.
-    """
-
-    agent: tuple[int, int, int]
-    carrying: str
-    things: tuple[Thing, ...]
-    visible: tuple[int, ...]
-    sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -211,7 +187,7 @@ def _played(run: Run, split: str, seed: int, rows: pd.DataFrame, env: TextEnv) -
         return None
     # retraced performed the last action too: the grid shows how it ended
     grid = env.grid_env
-    last = state_of(env, env.view.sentences(grid.gen_obs()["image"], _held(env)))
+    last = state_of(env, env.view.sentences(grid.gen_obs()["image"], held(env)))
     return Scene(
         run=run,
         split=split,
@@ -243,44 +219,3 @@ def _thoughts(rows: pd.DataFrame, n_actions: int) -> list[tuple[float | None, tu
         )
         for value, chances in zip(values, rows[columns].itertuples(index=False), strict=True)
     ]
-
-
-def _held(env: TextEnv) -> tuple[str, str] | None:
-    held = env.grid_env.carrying
-    return None if held is None else (held.color, held.type)
-
-
-def state_of(env: TextEnv, sentences: tuple[str, ...]) -> State:
-    """What stands in an environment's grid now, with what is said of it."""
-    grid = env.grid_env
-    things = []
-    for index, cell in enumerate(grid.grid.grid):
-        if cell is not None and cell.type != "wall":
-            row, column = divmod(index, grid.grid.width)
-            door = _DOOR_STATES[cell.encode()[2]] if cell.type == "door" else ""
-            things.append((column, row, str(cell.type), str(cell.color), door))
-    held = _held(env)
-    x, y = (int(part) for part in grid.agent_pos)
-    return State(
-        agent=(x, y, int(grid.agent_dir)),
-        carrying=" ".join(held) if held else "",
-        things=tuple(things),
-        visible=_visible(env),
-        sentences=sentences,
-    )
-
-
-def _visible(env: TextEnv) -> tuple[int, ...]:
-    """Cells whose content the agent sees, walls included, as indices into the grid."""
-    grid = env.grid_env
-    image = grid.gen_obs()["image"]
-    size = image.shape[0]
-    ahead, right = grid.dir_vec, grid.right_vec
-    corner = grid.agent_pos + ahead * (size - 1) - right * (size // 2)
-    seen = []
-    for i in range(size):
-        for j in range(size):
-            if image[i, j, 0] != OBJECT_TO_IDX["unseen"]:
-                x, y = corner - ahead * j + right * i
-                seen.append(int(y) * grid.grid.width + int(x))
-    return tuple(sorted(seen))

@@ -111,7 +111,7 @@ def learning_curve(
 
 
 def sample_efficiency(curve: ArrayLike) -> float:
-    """Sample efficiency SE: the mean over training of the success rate (spec section 4).
+    """Sample efficiency SE: the mean over training of the success rate (Carta et al. 2023, Q1).
 
     Args:
         curve: Success rates in equal windows of training, shape [windows]; NaN in empty windows.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from bench.reporting import measures, statistics
 from bench.reporting.measures import CURVE_WINDOWS, THRESHOLD
@@ -19,6 +21,7 @@ from bench.reporting.table_format import (
     rate_entry,
     steps_entry,
 )
+from bench.storage.manifest import origins
 from envs.splits import SPLITS
 
 Row = tuple[Entry | str, ...]
@@ -217,7 +220,7 @@ def _hours(records: Records) -> float:
 
 def _provenance(records: Records, run: Run) -> Row:
     manifest = run.manifest
-    git, model = manifest.get("git") or {}, manifest.get("model") or {}
+    model = manifest.get("model") or {}
     seconds, code = manifest.get("wall_seconds") or {}, manifest.get("code_sha256") or []
     return (
         run.agent,
@@ -227,8 +230,7 @@ def _provenance(records: Records, run: Run) -> Row:
         _text(manifest.get("error")),
         _text(manifest.get("profile")),
         abbreviated_entry(_text(manifest.get("config_hash"))),
-        abbreviated_entry(_text(git.get("commit"))),
-        _text(git.get("dirty")),
+        *_commit_entries(manifest),
         run.config.get("entry", "") if code else "",  # no commit of ours has it
         abbreviated_entry(" ".join(code)),
         _text(model.get("name")),
@@ -239,6 +241,23 @@ def _provenance(records: Records, run: Run) -> Row:
         _text(seconds.get("evaluate")),
         run.directory.relative_to(records.directory).as_posix(),
     )
+
+
+def _commit_entries(manifest: Mapping[str, Any]) -> tuple[Entry, str]:
+    found = commits(manifest)
+    names = list(dict.fromkeys(commit for commit, _ in found if commit))
+    known = [dirty for _, dirty in found if dirty is not None]
+    whole = Entry(" ".join(name[:12] for name in names), {"": " ".join(names)})
+    return whole, _text(any(known) if known else None)
+
+
+def commits(manifest: Mapping[str, Any]) -> list[tuple[str, bool | None]]:
+    """The commits that worked on a run, in order, and whether each had uncommitted changes."""
+    if not manifest:
+        return []
+    git = [origin["git"] for origin in origins(manifest)]
+    found = [(str(state.get("commit") or ""), state.get("dirty")) for state in git]
+    return list(dict.fromkeys(found))
 
 
 def split_title(split: str) -> str:

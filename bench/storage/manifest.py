@@ -11,6 +11,7 @@ from bench.storage.parsing import RecordError, name_problem, read_json
 MANIFEST_FORMAT = 1
 State = Literal["running", "trained", "complete", "failed"]
 
+_ORIGIN = ("git", "versions", "machine")
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "format": (int,),
     "profile": (str,),
@@ -25,6 +26,16 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
     "seeds": (dict,),
     "wall_seconds": (dict,),
 }
+
+
+def origins(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """``git``, ``versions`` and ``machine`` of all that worked on a run, in order.
+
+    Args:
+        manifest: A run's manifest, as :func:`read_manifest` gives it.
+    """
+    first = {key: manifest.get(key) or {} for key in _ORIGIN}
+    return [first, *manifest.get("later_origins", ())]
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -47,6 +58,13 @@ def read_manifest(path: Path) -> dict[str, Any]:
         problem = name_problem(manifest[key])
         if problem is not None:
             raise RecordError(path, f"{key!r} {problem}")
+    later = manifest.get("later_origins", [])
+    if type(later) is not list or not all(type(origin) is dict for origin in later):
+        raise RecordError(path, f"'later_origins' is {later!r}, expected a list of mappings")
+    for origin in origins(manifest):
+        for key in _ORIGIN:
+            if type(origin.get(key)) is not dict:
+                raise RecordError(path, f"{key!r} is {origin.get(key)!r}, expected a mapping")
     for phase in ("train", "evaluate"):
         if type(manifest["wall_seconds"].get(phase)) not in (int, float):
             raise RecordError(path, f"wall_seconds.{phase} is not a number")

@@ -24,6 +24,16 @@ CODE = ("envs", "agents", "bench", "pyproject.toml", "constraints.txt")
 """What decides the results, relative to the checkout."""
 
 
+def origin(threads: int, device: str) -> dict[str, Any]:
+    """What a run's numbers come from: ``git``, ``versions`` and ``machine``.
+
+    Args:
+        threads: CPU threads the run uses.
+        device: Torch device the run uses.
+    """
+    return {"git": git_state(), "versions": versions(), "machine": machine(threads, device)}
+
+
 def git_state(root: Path = ROOT) -> dict[str, Any]:
     """The commit of the code.
 
@@ -31,9 +41,13 @@ def git_state(root: Path = ROOT) -> dict[str, Any]:
         root: A directory of the checkout.
 
     Returns:
-        ``commit`` (None outside a repository) and ``dirty``: whether what decides the results
-        differs from it, untracked files included. Records that are being written do not count.
+        ``commit`` (None outside a repository, or if it does not hold the code) and ``dirty``:
+        whether what decides the results differs from it, untracked files included. Records that
+        are being written do not count.
     """
+    if _git(root, "ls-files", "--error-unmatch", "--", *CODE) is None:
+        # Installed within somebody else's repository, whose commit says nothing of us.
+        return {"commit": None, "dirty": None}
     commit = _git(root, "rev-parse", "HEAD")
     status = _git(root, "status", "--porcelain", "--", *CODE)
     return {"commit": commit, "dirty": None if status is None else bool(status)}

@@ -13,33 +13,38 @@ from typing import Any
 from bench.storage import atomic
 from bench.storage.checkpoint import CheckpointError
 
-METRIC_COLUMNS = ("update", "steps")
-EPISODE_COLUMNS = (
-    "episode",
-    "env",
-    "steps",
-    "seed",
-    "task_kind",
-    "return",
-    "success",
-    "length",
-    "truncated",
+METRIC_TYPES: Mapping[str, type] = {"update": int, "steps": int}
+EPISODE_TYPES: Mapping[str, type] = {
+    "episode": int,
+    "env": int,
+    "steps": int,
+    "seed": int,
+    "task_kind": str,
+    "return": float,
+    "success": bool,
+    "length": int,
+    "truncated": bool,
+}
+EVALUATION_TYPES: Mapping[str, type] = {
+    "split": str,
+    "split_version": str,
+    "level": str,
+    "level_version": str,
+    "episode_seed": int,
+    "task_kind": str,
+    "return": float,
+    "success": bool,
+    "length": int,
+    "truncated": bool,
+    "prompt_hash": str,
+}
+METRIC_COLUMNS, EPISODE_COLUMNS, EVALUATION_COLUMNS = map(
+    tuple, (METRIC_TYPES, EPISODE_TYPES, EVALUATION_TYPES)
 )
-EVALUATION_COLUMNS = (
-    "split",
-    "split_version",
-    "level",
-    "level_version",
-    "episode_seed",
-    "task_kind",
-    "return",
-    "success",
-    "length",
-    "truncated",
-    "prompt_hash",
-)
+PROMPT_HASH_DIGITS = 16
+"""First digits of a SHA-256 that a row holds."""
 
-Cell = str | int | float | bool
+Value = str | int | float | bool
 
 
 class RowFile:
@@ -61,7 +66,7 @@ class RowFile:
         with self.path.open(encoding="utf-8", newline="") as file:
             return next(csv.reader(file))
 
-    def append(self, rows: Iterable[Sequence[Cell]]) -> None:
+    def append(self, rows: Iterable[Sequence[Value]]) -> None:
         """Adds rows; the first one of a file is its header.
 
         Raises:
@@ -94,7 +99,7 @@ class RowFile:
         return {"size": len(rows), "sha256": hashlib.sha256(rows).hexdigest()}
 
 
-def format_rows(rows: Iterable[Sequence[Cell]]) -> str:
+def format_rows(rows: Iterable[Sequence[Value]]) -> str:
     """Rows as CSV: truth as 0 or 1, numbers of any kind in their shortest exact form."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

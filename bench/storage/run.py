@@ -16,23 +16,24 @@ Layout::
 from __future__ import annotations
 
 import inspect
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-import filelock
-
 from agents.base import is_ours
+from agents.registry import find, is_file
 from bench.config import ConfigError, RunConfig, differences
-from bench.storage import atomic
+from bench.storage import atomic, provenance
 from bench.storage.agent_code import agent_code_hash
 from bench.storage.checkpoint import CheckpointStore
 from bench.storage.first_manifest import first_manifest, now, split_records
-from bench.storage.manifest import State, read_manifest
+from bench.storage.lock import InUse, locked
+from bench.storage.manifest import State, origins, read_manifest
 from bench.storage.parsing import RecordError, read_json
-from bench.storage.row_file import EVALUATION_COLUMNS, Cell, RowFile, format_rows
+from bench.storage.row_file import EVALUATION_COLUMNS, RowFile, Value, format_rows
 
 
 class RunError(ValueError):
@@ -124,12 +125,14 @@ class RunDirectory:
         if not self.begun:
             return None
         try:
-            manifest, old = self.manifest(), self.config().to_json()
+            manifest, old, new = self.manifest(), self.config().to_json(), config.to_json()
         except (RecordError, RunError) as error:
             return str(error)
         if manifest is None:
             return f"{self.path} holds rows of a run but no manifest.json"
-        changed = next(differences(old, config.to_json()), None)
+        if _same_code(old["entry"], new["entry"], manifest):
+            old["entry"] = new["entry"]  # however the path is written
+        changed = next(differences(old, new), None)
         if changed is None and model is not None:
             # The precision may be the machine's choice; what began in one goes on in it.
             then, told = (
@@ -166,20 +169,13 @@ class RunDirectory:
         Raises:
             RunError: If another process holds it, naming its pid.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        path = self.lock_path
-        lock = filelock.FileLock(path)
-        try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout as error:
-            holder = path.read_text().strip() or "unknown"
-            raise RunError(f"{self.path} is in use by process {holder}") from error
-        try:
-            path.write_text(str(os.getpid()))
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.lock_path))
+            except InUse as error:
+                raise RunError(f"{self.path} is {error}") from error
             atomic.remove_leftovers(self.path)
             yield
-        finally:
-            lock.release()
 
     def evaluated(self) -> list[str]:
         """Splits of which there are rows of test episodes."""
@@ -208,22 +204,27 @@ class RunDirectory:
             learns: Whether it is trained at all.
             processes: Number of processes that train it.
         """
+        # First, as it asks the agent's code: what raises leaves nothing behind.
+        manifest = first_manifest(config, identity, learns=learns, processes=processes)
         self.path.mkdir(parents=True, exist_ok=True)
         self.write_config(config)
-        manifest = first_manifest(config, identity, learns=learns, processes=processes)
         atomic.write_json(self.path / "manifest.json", manifest)
 
-    def note_code(self, agent_class: type) -> None:
-        """Adds the hash of an agent's code to those that worked on the run.
+    def note_origin(self, agent_class: type, threads: int, device: str) -> None:
+        """Adds code, versions and machine to those that worked on the run, if they are others.
 
         Args:
             agent_class: The agent's class; of the benchmark's own the commit tells.
+            threads: CPU threads it uses now.
+            device: Torch device it uses now.
         """
-        if is_ours(Path(inspect.getfile(agent_class))):
-            return
-        digest = agent_code_hash(agent_class)
         manifest = self.manifest() or {}
-        manifest["code_sha256"] = list(dict.fromkeys([*manifest.get("code_sha256", ()), digest]))
+        here = provenance.origin(threads, device)
+        if here != origins(manifest)[-1]:
+            manifest["later_origins"] = [*manifest.get("later_origins", ()), here]
+        if not is_ours(Path(inspect.getfile(agent_class))):
+            noted = [*manifest.get("code_sha256", ()), agent_code_hash(agent_class)]
+            manifest["code_sha256"] = list(dict.fromkeys(noted))
         atomic.write_json(self.path / "manifest.json", manifest)
 
     def write_config(self, config: RunConfig) -> None:
@@ -259,7 +260,7 @@ class RunDirectory:
         return self.path / "replays" / f"{split}.csv"
 
     def write_evaluation(
-        self, split: str, rows: Iterable[Sequence[Cell]], replays: Iterable[Sequence[Cell]]
+        self, split: str, rows: Iterable[Sequence[Value]], replays: Iterable[Sequence[Value]]
     ) -> None:
         """Puts a split's test episodes in place, all at once.
 
@@ -275,8 +276,43 @@ class RunDirectory:
         ):
             path.parent.mkdir(exist_ok=True)
             atomic.write_text(path, format_rows(content))
+        self._parts(split).unlink(missing_ok=True)
+
+    def tested_parts(self, split: str) -> list[dict[str, Any]]:
+        """Test episodes of a split that was not played to its end, as JSON values."""
+        path = self._parts(split)
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def keep_part(self, split: str, episodes: Iterable[Mapping[str, Any]]) -> None:
+        """Keeps test episodes until the split has been played to its end.
+
+        Args:
+            split: Name of the split.
+            episodes: JSON values, as :meth:`tested_parts` gives them back.
+        """
+        path = self._parts(split)
+        path.parent.mkdir(exist_ok=True)
+        lines = [json.dumps(each) + "\n" for each in (*self.tested_parts(split), *episodes)]
+        atomic.write_text(path, "".join(lines))
+
+    def _parts(self, split: str) -> Path:
+        return self.path / "evaluation" / f"{split}.part"
 
     def tested(self, split: str, episodes: int) -> bool:
         """Whether a split's test episodes are there, as many as asked for."""
         path = self.evaluation(split)
         return path.exists() and path.read_bytes().count(b"\n") == episodes + 1
+
+
+def _same_code(then: str, now: str, manifest: Mapping[str, Any]) -> bool:
+    """Whether two references name one class in one file, or in files that hold the same."""
+    if not (is_file(then) and is_file(now)):
+        return then == now
+    (old, _, old_name), (new, _, name) = then.rpartition(":"), now.rpartition(":")
+    if old_name != name:
+        return False
+    if Path(old).resolve() == Path(new).resolve():
+        return True
+    return agent_code_hash(find(now).load()) in manifest.get("code_sha256", ())
