@@ -1,16 +1,19 @@
 """Plans: arithmetic against hand counts, counts against the published sizes, the command."""
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from agents import AgentError, find
 from agents.registry import BUILT_IN, load_cost
 from bench.cli import cli
 from bench.planning.gpus import EFFICIENCY, LAUNCH_SECONDS, Gpu, gpus, updates_of
-from bench.planning.plan_text import BEGIN, END, write_plan
+from bench.planning.plan import AgentPlan
+from bench.planning.plan_text import BEGIN, END, print_plan, write_plan
 
 PHRASES = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle")
 NODES = 4  # the start, "turn", "go", "pick", when every word is a token
@@ -141,3 +144,13 @@ def test_without_splits_no_test_is_planned() -> None:
     assert done.exit_code == 0, done.output
     (plan,) = json.loads(done.stdout)
     assert plan["test_steps"] == 0
+
+
+def test_a_plan_says_whose_hours_its_totals_leave_out() -> None:
+    plans = [AgentPlan("small", 2, 0, 0, 0, parameters=5), AgentPlan("drrn", 2, 0, 0, 0)]
+    console = Console(file=StringIO(), width=200)
+    print_plan("mine", plans, "cpu", console, "glam plan")
+    assert "- all seeds on a GPU: without drrn\n" in console.file.getvalue()
+    console = Console(file=StringIO(), width=200)
+    print_plan("mine", plans[:1], "cpu", console, "glam plan")
+    assert "all seeds on a GPU" not in console.file.getvalue()
