@@ -166,7 +166,9 @@ def find(name: str) -> AgentEntry:
     if is_file(name):
         path, _, class_name = name.rpartition(":")
         if not Path(path).is_file():
-            raise AgentError(f"no file {path!r} to take the agent {class_name!r} from")
+            raise AgentError(
+                f"no file {path!r} in {Path.cwd()} to take the agent {class_name!r} from"
+            )
         if class_name.lower() in BUILT_IN:
             raise AgentError(f"{name}: {class_name.lower()!r} is taken; rename the class")
         return AgentEntry(class_name.lower(), name, f"from {path}")

@@ -6,6 +6,7 @@ Everything heavy is imported by the command that needs it, so that help is at ha
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -89,6 +90,7 @@ def train(
     from bench.profile import load_profile
 
     loaded = load_profile(profile, with_device(overrides, device), (agent,))
+    _refuse_idle(overrides, *loaded.agents)
     (config,) = loaded.runs([seed])
     console = new_console()
     if place()[0] == 0:
@@ -96,6 +98,19 @@ def train(
     run = perform(config, out, console, force_new=force_new, test=not no_test)
     if place()[0] == 0:
         console.print(f"{run.state()}: {run.path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _refuse_idle(overrides: Sequence[str], agent: str) -> None:
+    """A setting that does nothing in one run is a slip."""
+    from bench.config import ConfigError
+    from bench.profile import agent_of
+
+    for pair in overrides:
+        key = pair.partition("=")[0]
+        if key == "seeds":
+            raise ConfigError("--set seeds: one run has one seed; use --seed")
+        if agent_of(key) not in (None, agent):
+            raise ConfigError(f"--set {key}: this run is of {agent}")
 
 
 @cli.command()

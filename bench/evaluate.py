@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,11 +41,6 @@ class TestEpisode:
     truncated: bool
     prompt_hash: str
     actions: tuple[int, ...]
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TestEpisode:
-        """The episode of which ``dataclasses.asdict`` was written as JSON."""
-        return cls(**{**values, "actions": tuple(values["actions"])})
 
     def row(self, split: Split) -> tuple[Value, ...]:
         """The episode under ``EVALUATION_COLUMNS``."""

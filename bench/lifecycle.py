@@ -292,7 +292,10 @@ def with_named_code(run: RunDirectory, agent_file: str | None) -> RunConfig:
 
 def _identity(agent: Agent, config: RunConfig) -> dict[str, Any]:
     with speaking_for(f"agent {config.agent!r}, identity()"):
-        said: dict[str, Any] = {"label": config.agent, "model": {}, **agent.identity()}
+        told = agent.identity()
+        if not isinstance(told, Mapping):
+            raise AgentError(f"gives {told!r:.60}, expected a mapping")
+        said: dict[str, Any] = {"label": config.agent, "model": {}, **told}
         said = json.loads(json.dumps(said, allow_nan=False))
         problem = name_problem(said["label"])
         if problem is not None:

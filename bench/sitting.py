@@ -15,7 +15,7 @@ from typing import Literal
 from rich.console import Console
 
 from agents.base import Agent, AgentError
-from bench.config import ConfigError, RunConfig
+from bench.config import ConfigError, RunConfig, validated
 from bench.evaluate import TestEpisode, evaluate
 from bench.interruption import Interrupted, StopSignal
 from bench.one_line_errors import in_one_line
@@ -147,19 +147,28 @@ class Sitting:
 
     def _play(self, split: str, seeds: Sequence[int]) -> list[TestEpisode]:
         """Plays what an earlier sitting has not; returns all, in order."""
-        kept = self.processes.from_main(partial(self.run.tested_parts, split))
-        found = {episode.seed: episode for episode in (TestEpisode.from_json(e) for e in kept)}
+        found = self.processes.from_main(partial(self._kept, split, seeds))
         parts = [seeds[i : i + EPISODES_A_PART] for i in range(0, len(seeds), EPISODES_A_PART)]
         with self._phase(f"test {split}", "evaluate", len(seeds), "episodes") as progress:
             progress.resume_at(len(found))
+            progress.update(len(found), [episode.success for episode in found.values()])
             for part in parts:
                 if not found.keys() >= set(part):
                     played = self._play_part(split, part, len(found), progress)
                     found |= {episode.seed: episode for episode in played}
                     if part is not parts[-1]:
-                        rows = [asdict(episode) for episode in played]
+                        rows = [asdict(episode) for episode in found.values()]
                         self.processes.from_main(partial(self.run.keep_part, split, rows))
         return [found[seed] for seed in seeds]
+
+    def _kept(self, split: str, seeds: Sequence[int]) -> dict[int, TestEpisode]:
+        """What an earlier sitting has played of these, with the same code."""
+        try:
+            kept = [validated(TestEpisode, each) for each in self.run.tested_parts(split)]
+        except (ConfigError, ValueError) as error:
+            log.warning("%s: what was played before cannot be read (%s)", split, error)
+            return {}
+        return {episode.seed: episode for episode in kept if episode.seed in set(seeds)}
 
     def _play_part(
         self, split: str, seeds: Sequence[int], before: int, progress: RunProgress

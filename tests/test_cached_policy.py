@@ -88,3 +88,13 @@ def test_a_minibatch_with_repeats_learns_like_one_whose_rows_are_all_read(monkey
     torch.testing.assert_close(found[0][0], found[1][0], atol=1e-5, rtol=1e-4)
     for ours, theirs in zip(found[0][1], found[1][1], strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-3)
+
+
+def test_a_variant_from_outside_does_not_bear_the_papers_name() -> None:
+    class Mine(type(agent())):
+        pass
+
+    trained = agent()
+    assert trained.identity()["label"] == "GFlan (MiniFlan)"
+    trained.__class__ = Mine
+    assert trained.identity()["label"] == "Mine (MiniFlan)"

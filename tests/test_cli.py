@@ -64,6 +64,8 @@ BAD_INPUT = {
     "not an agent": ((*TRAIN, "../stranger.py:Stranger"), "Agent"),
     "key": ((*TRAIN, "random", "--set", "train.step=3"), "'train.steps'"),
     "agent key": ((*TRAIN, "tabular", "--set", "agent.row=3"), "rows"),
+    "seeds of one run": ((*TRAIN, "random", "--set", "seeds=[3]"), "--seed"),
+    "another agent's": ((*TRAIN, "random", "--set", "agents.drrn.gamma=0.5"), "is of random"),
     "type": ((*TRAIN, "tabular", "--set", "train.steps=many"), "train.steps"),
     "agent type": ((*TRAIN, "tabular", "--set", "agent.rows=1.5"), "agents.tabular.rows"),
     "range": ((*TRAIN, "tabular", "--set", "environment.room_size=2"), "room_size"),

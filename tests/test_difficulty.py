@@ -59,9 +59,16 @@ def write_tested(directory: Path, seed: int, won: list[int], **changes: object) 
     run = write_run(directory, "random", seed, learns=False)
     (run / "config.json").write_text(json.dumps(config.to_json()))
     row = {"split": "train", "split_version": 1, "level": "MixedTrainLocal", "level_version": 1}
-    row |= {"task_kind": "go to", "return": 0, "length": 5, "truncated": 0, "prompt_hash": "ab"}
+    row |= {"task_kind": "go to", "length": 5, "prompt_hash": "ab"}
     rows = [
-        {**row, "episode_seed": episode, "success": success, **changes}
+        {
+            **row,
+            "episode_seed": episode,
+            "success": success,
+            "return": success / 2,
+            "truncated": 1 - success,
+            **changes,
+        }
         for episode, success in zip(evaluation_seeds(len(won)), won, strict=True)
     ]
     ordered = [[values[column] for column in TEST_COLUMNS] for values in rows]

@@ -1,3 +1,4 @@
+import csv
 import hashlib
 import re
 import shutil
@@ -19,7 +20,7 @@ from bench.evaluate import evaluate
 from bench.interruption import Interrupted
 from bench.lifecycle import build_agent, evaluate_run
 from bench.storage.row_file import EVALUATION_COLUMNS
-from bench.storage.run import RunError, RunFailed
+from bench.storage.run import RunDirectory, RunError, RunFailed
 from envs import SPLITS, TextEnv, evaluation_seeds
 
 BARE = """
@@ -302,6 +303,69 @@ def test_a_test_that_was_stopped_goes_on_after_what_is_saved(tmp_path, monkeypat
     for name in ("evaluation", "replays"):
         (rows,) = (run.path / name).iterdir()  # nothing is left over
         assert rows.read_bytes() == (whole.path / name / rows.name).read_bytes()
+
+
+def stopped_after_a_part(tmp_path, monkeypatch) -> RunDirectory:
+    monkeypatch.setattr(sitting, "EPISODES_A_PART", 2)
+    run = run_in_process(small_config(), tmp_path, test=False)
+    calls: list[object] = []
+
+    def once(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise Interrupted(signal.SIGTERM)
+        return evaluate(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sitting, "evaluate", once)
+        with pytest.raises(Interrupted):
+            run_in_process(small_config(), tmp_path)
+    return run
+
+
+def played_by(run: RunDirectory, tmp_path: Path, monkeypatch) -> int:
+    """How many episodes the same command plays then."""
+    played: list[int] = []
+
+    def counting(agent, split, config, ended, check_stop, seeds):
+        played.extend(seeds)
+        return evaluate(agent, split, config, ended, check_stop, seeds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sitting, "evaluate", counting)
+        run_in_process(small_config(), tmp_path)
+    assert run.state() == "complete"
+    return len(played)
+
+
+def test_what_other_code_has_played_is_played_again(tmp_path, monkeypatch):
+    run = stopped_after_a_part(tmp_path, monkeypatch)
+    monkeypatch.setattr("bench.storage.run.agent_code_hash", lambda agent_class: "other")
+    assert played_by(run, tmp_path, monkeypatch) == 5
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-20],
+        lambda text: re.sub('"success": \\w+', '"success": NaN', text),
+        lambda text: "",
+    ],
+)
+def test_what_cannot_be_read_of_a_stopped_test_is_played_again(tmp_path, monkeypatch, damage):
+    run = stopped_after_a_part(tmp_path, monkeypatch)
+    (part,) = (run.path / "evaluation").iterdir()
+    part.write_text(damage(part.read_text()))
+    assert played_by(run, tmp_path, monkeypatch) == 5
+    assert "cannot be read" in run.log.read_text()
+
+
+def test_the_rate_that_is_told_counts_what_was_played_before(tmp_path, monkeypatch):
+    run = stopped_after_a_part(tmp_path, monkeypatch)
+    assert played_by(run, tmp_path, monkeypatch) == 3
+    rows = list(csv.DictReader(run.evaluation("english-goto").open()))
+    rate = sum(row["success"] == "1" for row in rows) / len(rows)
+    assert f"test english-goto: 5/5 episodes, success {rate:.2f}" in run.log.read_text()
 
 
 def test_one_file_however_it_is_spelled_is_one_agent(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from rich.console import Console
 from run_files import TABULAR, glam, run_in_process, small_config
 
 from bench.cli import cli
+from bench.config import EvaluationConfig
 from bench.launching.watch import find_runs, watch_runs
 from bench.play import open_game, play_episodes
 from bench.reporting.headline import BEGIN, END, headline_table, print_headline, write_readme
@@ -266,3 +268,16 @@ def test_a_readme_without_the_marks_is_left_alone(results):
     with pytest.raises(RecordError, match="does not hold the two marks,"):
         write_readme(results, readme)
     assert readme.read_text() == "Nothing.\n"
+
+
+def test_a_run_that_is_trained_and_not_tested_was_not_cut_off(tmp_path):
+    run = run_in_process(small_config(), tmp_path, test=False)
+    console = screen()
+    watch_runs(run.path, console)
+    assert console.file.getvalue().startswith("agent seed 3: trained 0/1, 256/256 steps")
+    run = run_in_process(small_config(), tmp_path)
+    run.write_config(replace(small_config(), evaluation=EvaluationConfig(("english-goto",), 9)))
+    run.update_manifest("trained")  # as `glam evaluate --episodes 9` does before it plays
+    console = screen()
+    watch_runs(run.path, console)
+    assert console.file.getvalue().startswith("agent seed 3: trained 0/1, ")

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,13 @@ def test_an_installation_without_the_papers_numbers_is_a_problem(tmp_path, monke
     done = CliRunner().invoke(cli, ["reproduce", "--profile", "smoke", "--out", str(tmp_path)])
     assert isinstance(done.exception, ConfigError) or "install from a clone" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_pins_of_extras_that_are_not_installed_are_no_difference(tmp_path):
+    pins = tmp_path / "constraints.txt"
+    pins.write_text("click==0.0\nno-such-package==1.0\n")
+    (found,) = doctor._pins(pins)
+    assert (found.grade, found.detail.endswith("pinned 0.0")) == ("note", True)
+    pins.write_text(f"click=={version('click')}\nno-such-package==1.0\n")
+    (found,) = doctor._pins(pins)
+    assert (found.grade, found.detail) == ("ok", "1 packages as pinned in constraints.txt")

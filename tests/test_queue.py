@@ -210,3 +210,22 @@ def test_what_a_launcher_started_saves_before_it_is_left(folder, executor, alone
     done = invoke(*REPRODUCE, *LONG, *launch)
     assert "tabular seed 0: complete, 8,192/8,192 steps" in done.stdout, done.stderr
     assert result_bytes(run.path) == alone
+
+
+def test_a_launcher_that_does_not_wait_has_completed_nothing(folder):
+    done = invoke(*REPRODUCE, "--launch", "true", "--agent", "random")
+    assert done.exit_code == 1
+    assert "random seed 0 failed: its launcher has ended and it is not complete" in done.stderr
+
+
+def test_what_a_launched_run_says_is_told_whatever_the_launcher_exits_with(folder):
+    (folder / "launch.py").write_text(
+        "import subprocess, sys\n"
+        "sys.exit(bool(subprocess.call([sys.executable, '-P', *sys.argv[1:]])))\n"
+    )
+    held = RunDirectory(folder / "runs/small/random/seed-0")
+    with held.lock():
+        launch = ("--launch", f"{sys.executable} launch.py", "--agent", "random")
+        done = invoke(*REPRODUCE, *launch)
+    assert done.exit_code == 1
+    assert "random seed 0 failed: runs/small/random/seed-0 is in use by process" in done.stderr

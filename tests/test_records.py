@@ -257,3 +257,14 @@ def test_a_malformed_file_of_the_papers_numbers_is_named(tmp_path):
     )
     with pytest.raises(RecordError, match=r"success_rate\.csv, row 2: success_rate is 'high'"):
         read_paper(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [("success", "1"), ("return", "0.5"), ("truncated", "0"), ("length", "0"), ("return", "-1")],
+)
+def test_an_episode_that_cannot_be_is_named(tmp_path, column, text):
+    path = write_run(tmp_path, "drrn", 0, tests={"train": [1, 0]}) / "evaluation" / "train.csv"
+    edit_cell(path, 3, column, text)
+    with pytest.raises(RecordError, match="row 3: an episode that cannot be"):
+        read_records(tmp_path)

@@ -13,9 +13,11 @@ from bench.reporting.records import read_records
 from bench.reporting.table_format import (
     Entry,
     Table,
+    difference_entry,
     latex_escape,
     percent,
     rate_entry,
+    rounded,
     steps_entry,
     to_csv,
     to_latex,
@@ -37,6 +39,9 @@ ALL = dict.fromkeys(ARTICLE_SPLITS, outcomes(5))
         (Cell({}, failed=(0, 1)), "failed"),
         (Cell({}, missing=(0,)), "missing"),
         (Cell({}, failed=(0,), missing=(1,)), "1 failed, 1 missing"),
+        (Cell({}, empty=(0, 1)), "no episode ended"),
+        (Cell({0: 0.5}, empty=(1,)), "0.50 ± n/a [n=1; 1 no episode ended]"),
+        (Cell({0: 0.215}), "0.22 ± n/a"),
     ],
 )
 def test_a_rate_shows_its_interval_or_why_there_is_none(cell, expected):
@@ -117,3 +122,15 @@ def test_csv_columns_come_from_the_fields_of_any_row():
     rows = (("none", Entry("n/a", {"": ""})), ("one", Entry("1 (x)", {"": "1", "more": "x"})))
     table = Table("t", "T.", (), (), ("name", "value"), rows)
     assert to_csv(table) == "# T.\nname,value,value: more\nnone,,\none,1,x\n"
+
+
+@given(st.integers(-2000, 2000))
+def test_halves_are_rounded_as_a_reader_rounds_them(thousandths):
+    away = (abs(thousandths) + 5) // 10 * (1 if thousandths >= 0 else -1)
+    assert float(rounded(thousandths / 1000, 2)) == away / 100
+
+
+def test_a_difference_is_rounded_as_what_it_is_of():
+    assert (rounded(0.215, 2), rounded(0.15, 2)) == ("0.22", "0.15")
+    assert difference_entry(0.215 - 0.15).text == "+0.07"
+    assert difference_entry(-0.004).text == "0.00"

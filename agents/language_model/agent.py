@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import chain
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from agents.base import Agent, AgentContext, AgentError, PolicyOutput, sample_actions
+from agents.base import Agent, AgentContext, AgentError, PolicyOutput, is_ours, sample_actions
 from agents.language_model.adapters import add_adapters, load_adapters, save_adapters
 from agents.language_model.backbone import load_backbone, weight_files
 from agents.language_model.cached_policy import CachedPolicy, distinct, prompt_and_phrases
@@ -308,7 +309,8 @@ class LanguageModelAgent(Agent):
 
     def identity(self) -> Mapping[str, Any]:
         """Label and model for the records."""
-        return describe(self.config, self.backbone, self.policy.precision)
+        own = None if is_ours(Path(inspect.getfile(type(self)))) else type(self).__name__
+        return describe(self.config, self.backbone, self.policy.precision, own)
 
     def _head_tensors(self) -> dict[str, Tensor]:
         state = self.policy.state_dict()

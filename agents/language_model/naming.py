@@ -21,19 +21,22 @@ _NAMES = {
 }
 
 
-def describe(config: LanguageModelConfig, backbone: Backbone, precision: str) -> Mapping[str, Any]:
+def describe(
+    config: LanguageModelConfig, backbone: Backbone, precision: str, own: str | None = None
+) -> Mapping[str, Any]:
     """Label and model; says plainly when nothing is pretrained.
 
     Args:
         config: The agent's options.
         backbone: The model it opened.
         precision: What the forward pass computes in.
+        own: Name of a variant from outside, which is not the paper's agent.
     """
     name = _NAMES[config.policy_head, config.pretrained, config.pretrained_embeddings]
     if not backbone.model.config.is_encoder_decoder:
         name = name.replace("GFlan", "GLAM").replace("AFlan", "GLAM, action heads")
     return {
-        "label": f"{name} ({backbone.name})",
+        "label": f"{own or name} ({backbone.name})",
         "model": {
             "name": backbone.name,
             "source": config.model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -185,5 +186,6 @@ def _show(out: Path, planned: Sequence[PlannedRun], swept: bool, console: Consol
         directories.setdefault(earlier.parent.name, earlier)
     write_summary(table, directories)
     some = next(iter(directories.values()))
-    line = f"All runs of the sweep: {table}; tables and figures of a point: glam report {some}"
+    line = f"All runs of the sweep: {table}; tables and figures of a point: "
+    line += f"glam report {shlex.quote(str(some))}"
     console.print(line, highlight=False, markup=False, soft_wrap=True)

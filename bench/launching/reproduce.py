@@ -19,7 +19,15 @@ from rich.live import Live
 from agents.registry import find
 from bench.config import ConfigError, RunConfig
 from bench.interruption import Interrupted, StopSignal
-from bench.launching.executors import TRAIN, Ending, Executor, Job, LocalExecutor, PlannedRun
+from bench.launching.executors import (
+    TRAIN,
+    Ending,
+    Executor,
+    Job,
+    LocalExecutor,
+    PlannedRun,
+    is_launched,
+)
 from bench.launching.run_status import RunStatus, running_status, status_table, steps_taken
 from bench.lifecycle import obstacle_to
 from bench.one_line_errors import USER_ERROR
@@ -74,7 +82,8 @@ def train_command(
     def command(config: RunConfig) -> tuple[str, ...]:
         # other agents' options are not this run's, nor are labels that it does not know
         mine = (None, config.agent)
-        pairs = [pair for pair in overrides if agent_of(pair.partition("=")[0]) in mine]
+        keys = {pair: pair.partition("=")[0] for pair in overrides}
+        pairs = [pair for pair, key in keys.items() if key != "seeds" and agent_of(key) in mine]
         if config.entry != config.agent:  # a label; it may not be in the profile's file
             pairs.append(f"agents.{config.agent}.agent={json.dumps(config.entry)}")
         sets = [part for pair in pairs for part in ("--set", pair)]
@@ -175,13 +184,17 @@ class _Child:
 
     def error(self, ending: Ending) -> str | None:
         """What went wrong, once the process has ended."""
-        if ending.code == 0:
+        launched = is_launched(self.planned.command)
+        manifest = self.run.manifest() or {}
+        if ending.code == 0 and not (launched and manifest.get("state") != "complete"):
             return None
         printed = ending.printed
-        last = printed.splitlines()[-1].removeprefix("glam: ") if printed else ""
-        manifest = self.run.manifest() or {}
+        said = [line for line in printed.splitlines() if line.startswith("glam: ")]
+        last = said[-1].removeprefix("glam: ") if said else ""
         problem = ending.fate
-        if ending.code == USER_ERROR and last:
+        if ending.code == 0:
+            problem = "its launcher has ended and it is not complete; --launch must wait for it"
+        elif last and (launched or ending.code == USER_ERROR):  # launchers have codes of their own
             problem = last
         elif manifest.get("state") == "failed" and manifest["error"]:
             return str(manifest["error"])

@@ -62,8 +62,8 @@ class RunStatus:
     def cells(self) -> tuple[str, str, str, str, str, str]:
         """Name, phase, steps, steps a second, success and time left, as text."""
         phase = self.phase
-        if phase == "evaluating":
-            phase = f"evaluating {self.splits}/{len(self.config.evaluation.splits)}"
+        if phase in ("evaluating", "trained"):
+            phase = f"{phase} {self.splits}/{len(self.config.evaluation.splits)}"
         steps = f"{self.steps:,}/{self.config.train.steps:,}" if self.steps else ""
         success = "" if self.success is None else f"{self.success:.2f}"
         left = "" if self.seconds_left is None else duration(self.seconds_left)
@@ -117,7 +117,9 @@ def running_status(
         steps=steps_taken(run),
         success=sum(solved) / len(solved) if solved else None,
         seconds=seconds,
-        splits=sum(run.evaluation(name).exists() for name in config.evaluation.splits),
+        splits=sum(
+            run.tested(name, config.evaluation.episodes) for name in config.evaluation.splits
+        ),
         started_at=started_at,
     )
 

@@ -152,7 +152,7 @@ def tabulate(search: Search, out: Path, console: Console) -> None:
             for run, score in zip(runs[number], scores[number], strict=True):
                 _check_tried(run, options, search.steps)
                 shown: Value = "" if math.isnan(score) else score
-                table.append((*told, run.seed, run.state, search.steps, shown, number == best))
+                table.append((*told, run.seed, run.state, run.steps, shown, number == best))
         said = "no trial got through from every seed"
         if best is not None:
             said = f"best trial {best}, success {means[best]:.3f}: {json.dumps(trials[best])}"
@@ -165,7 +165,8 @@ def _check_tried(run: Run, options: Mapping[str, Any], steps: int) -> None:
     given = run.config.get("agent_options", {})
     same = run.budget == steps and given.items() >= json.loads(json.dumps(dict(options))).items()
     if run.config and not same:
-        raise RecordError(run.directory, "was not made with what the search tries")
+        remedy = "`glam tune --force-new` moves it aside and tries that"
+        raise RecordError(run.directory, "was not made with what the search tries", remedy=remedy)
 
 
 def _point(number: int) -> str:

@@ -95,7 +95,8 @@ class _Watched:
         if status.phase in _GOING_ON and not (
             has_holder(self._run.lock_path) or is_submitted(self._run)
         ):
-            return replace(status, phase="stopped")
+            trained = status.phase == "evaluating"
+            return replace(status, phase="trained" if trained else "stopped")
         return status
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bench.reporting import measures
 from bench.reporting.records import Records
 from bench.reporting.statistics import SeedMean
-from bench.reporting.table_format import percent
+from bench.reporting.table_format import percent, rounded
 
 SUBJECT = "gflan-t5"
 RIVALS = ("npae-flan-t5", "drrn", "symbolic-ppo")
@@ -80,12 +80,14 @@ def _fastest_learner(records: Records) -> Verdict:
     own = measured.pop(SUBJECT)
     rivals = {agent: measured.pop(agent) for agent in (*RIVALS, *ABLATIONS) if agent in measured}
     best = max(rivals, key=lambda agent: rivals[agent].mean)
-    evidence = f"SE {own.mean:.2f} against {rivals[best].mean:.2f} of {best}"
+    evidence = f"SE {rounded(own.mean, 2)} against {rounded(rivals[best].mean, 2)} of {best}"
     evidence += f" ({_separation(own, rivals[best])})"
     evidence += _reduced({agent: cells[agent] for agent in (SUBJECT, best)})
     if absent:
         evidence += f"; no SE of {', '.join(absent)}"
-    faster = [f"{agent} {se.mean:.2f}" for agent, se in measured.items() if se.mean >= own.mean]
+    faster = [
+        f"{agent} {rounded(se.mean, 2)}" for agent, se in measured.items() if se.mean >= own.mean
+    ]
     if faster:
         evidence += f"; as fast, but not the article's: {', '.join(faster)}"
     outcome = SAME if own.mean > rivals[best].mean else DIFFERENT
@@ -111,8 +113,12 @@ def _generalisation(records: Records, claim: str, splits: Sequence[str], expecte
         if math.isnan(change):
             return Verdict(claim, UNDECIDED, f"no change of {SUBJECT} on {split}")
         if not base.over_seeds.mean >= floor + MARGIN_OVER_RANDOM:
-            reason = "Random was not evaluated" if math.isnan(floor) else f"Random: {floor:.2f}"
-            reason = f"{SUBJECT} succeeds at {base.over_seeds.mean:.2f} on {reference}; {reason}"
+            reason = (
+                "Random was not evaluated" if math.isnan(floor) else f"Random: {rounded(floor, 2)}"
+            )
+            reason = (
+                f"{SUBJECT} succeeds at {rounded(base.over_seeds.mean, 2)} on {reference}; {reason}"
+            )
             rule = f"it must exceed Random by {MARGIN_OVER_RANDOM} there to have something to lose"
             return Verdict(claim, UNDECIDED, f"{reason}; {rule}")
         evidence.append(f"{split} {percent(change)} against {reference}")

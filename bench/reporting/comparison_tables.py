@@ -15,6 +15,7 @@ from bench.reporting.table_format import (
     difference_entry,
     published_rate_entry,
     rate_entry,
+    rounded,
 )
 from bench.reporting.tables import (
     INTERVAL_NOTE,
@@ -95,7 +96,7 @@ def aggregate_table(records: Records) -> Table:
             for other, theirs in scores.items()
         ]
         iqm = statistics.interquartile_mean(own)
-        middle = Entry("—" if math.isnan(iqm) else f"{iqm:.2f}", {"": f"{iqm:.6f}"})
+        middle = Entry("—" if math.isnan(iqm) else rounded(iqm, 2), {"": f"{iqm:.6f}"})
         mean = rate_entry(measures.article_success(records, agent))
         rows.append((records.label(agent), str(len(own)), mean, middle, *chances))
     return Table(
@@ -163,4 +164,4 @@ def difference_table(records: Records) -> Table:
 def _chance(probability: float) -> Entry:
     if math.isnan(probability):
         return Entry("—", {"": ""})
-    return Entry(f"{probability:.2f}", {"": f"{probability:.6f}"})
+    return Entry(rounded(probability, 2), {"": f"{probability:.6f}"})

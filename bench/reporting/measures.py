@@ -25,6 +25,9 @@ THRESHOLD = 0.8
 """Success rate whose first crossing Q1 reports (Carta et al. 2023, Q1)."""
 
 
+_EMPTY = "no episode ended"
+
+
 @dataclass(frozen=True)
 class Cell:
     """One quantity of one agent, seed by seed.
@@ -33,11 +36,13 @@ class Cell:
         values: Value by seed, for the seeds that have one.
         failed: Seeds whose run failed.
         missing: Seeds whose run or rows are not there, or not all of them yet.
+        empty: Seeds of which all is there, but no episode ended where it is measured.
     """
 
     values: Mapping[int, float]
     failed: tuple[int, ...] = ()
     missing: tuple[int, ...] = ()
+    empty: tuple[int, ...] = ()
 
     @property
     def over_seeds(self) -> statistics.SeedMean:
@@ -46,11 +51,12 @@ class Cell:
 
     @property
     def status(self) -> str:
-        """Empty when every seed has its value, else how many are failed and missing."""
-        if not self.values and not (self.failed and self.missing):
-            return "failed" if self.failed else MISSING
-        parts = [(len(self.failed), "failed"), (len(self.missing), MISSING)]
-        return ", ".join(f"{count} {word}" for count, word in parts if count)
+        """Empty when every seed has its value, else how many have none, and why."""
+        lacking = ((self.failed, "failed"), (self.missing, MISSING), (self.empty, _EMPTY))
+        parts = [(len(seeds), word) for seeds, word in lacking if seeds]
+        if not self.values and len(parts) < 2:
+            return parts[0][1] if parts else MISSING
+        return ", ".join(f"{count} {word}" for count, word in parts)
 
 
 def per_seed(records: Records, agent: str, value: Callable[[Run], float | None]) -> Cell:
@@ -59,19 +65,22 @@ def per_seed(records: Records, agent: str, value: Callable[[Run], float | None])
     Args:
         records: All runs.
         agent: The agent.
-        value: What is measured of a run that did not fail; None if it is not there.
+        value: What is measured of a run that did not fail; None if it is not there, NaN if no
+            episode ended.
     """
     values: dict[int, float] = {}
-    failed, missing = [], []
+    failed, missing, empty = [], [], []
     for run in records.of(agent):
         measured = None if run.state == "failed" else value(run)
-        if measured is not None:
+        if measured is not None and math.isnan(measured):
+            empty.append(run.seed)
+        elif measured is not None:
             values[run.seed] = measured
         elif run.state == "failed":
             failed.append(run.seed)
         else:
             missing.append(run.seed)
-    return Cell(values, tuple(failed), tuple(missing))
+    return Cell(values, tuple(failed), tuple(missing), tuple(empty))
 
 
 def success(records: Records, agent: str, split: str) -> Cell:
@@ -123,8 +132,7 @@ def _of_curve(
     def measure(run: Run) -> float | None:
         if run.state not in ENDED or not run.learns or run.budget == 0:
             return None
-        measured = value(curve(run), run.budget)
-        return None if math.isnan(measured) else measured
+        return value(curve(run), run.budget)
 
     return per_seed(records, agent, measure)
 

@@ -231,6 +231,15 @@ def _read_episodes(path: Path, types: Mapping[str, type], required: bool = True)
         problem = next(filter(None, map(name_problem, rows[column].unique())), None)
         if problem is not None:
             raise RecordError(path, f"{column} {problem}")
+    impossible = (
+        (rows["success"] != (rows["return"] > 0))
+        | ~rows["return"].between(0, 1)
+        | ~(rows["success"] | rows["truncated"])
+        | (rows["length"] < 1)
+    )
+    if impossible.any():
+        problem = "an episode that cannot be: solved, reward, length and time-out do not agree"
+        raise RecordError(path, problem, row=int(impossible.to_numpy().argmax()) + 2)
     return rows
 
 

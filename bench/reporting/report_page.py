@@ -26,7 +26,7 @@ from bench.reporting.paper import PaperResults
 from bench.reporting.records import Records, Run
 from bench.reporting.scenes import Scene, example_prompt, scenes
 from bench.reporting.setting import departures, describe_setting, profiles
-from bench.reporting.table_format import Table, percent
+from bench.reporting.table_format import Table, percent, rounded
 from bench.reporting.tables import commits, question_of, split_title
 from envs import SPLITS
 
@@ -124,8 +124,8 @@ def _headline_row(
 def _headline_cell(records: Records, agent: str, split: str) -> dict[str, Any]:
     cell = measures.success(records, agent, split)
     summary = cell.over_seeds
-    half = "n/a" if math.isnan(summary.half_width) else f"{summary.half_width:.2f}"
-    mean, half = (f"{summary.mean:.2f}", f"± {half}") if summary.n else (cell.status, "")
+    half = "n/a" if math.isnan(summary.half_width) else rounded(summary.half_width, 2)
+    mean, half = (rounded(summary.mean, 2), f"± {half}") if summary.n else (cell.status, "")
     change = _change(records, agent, split, cell)
     note = f"n={summary.n}; {cell.status}" if summary.n and cell.status else ""
     return {
@@ -214,7 +214,7 @@ def _split_section(
             {
                 "label": records.label(agent),
                 "colour": colours[agent],
-                "text": summary.status if math.isnan(mean) else f"{mean:.2f}",
+                "text": summary.status if math.isnan(mean) else rounded(mean, 2),
                 "fill": "0" if math.isnan(mean) else f"{100 * mean:.1f}",
                 "watch": links,
             }

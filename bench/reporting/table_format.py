@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import ROUND_HALF_UP, Decimal
 
 from bench.reporting.measures import Cell
 
@@ -94,7 +95,7 @@ def rate_entry(cell: Cell, change: float | None = None, signed: bool = False) ->
         fields["change"] = _number(change, 6)
     if summary.n == 0:
         return Entry(cell.status, fields | {"mean": cell.status})
-    mean = _signed(summary.mean) if signed else f"{summary.mean:.2f}"
+    mean = _signed(summary.mean) if signed else rounded(summary.mean, 2)
     text = f"{mean} ± {_number(summary.half_width, 2)}"
     if change is not None:
         text += f" ({percent(change)})"
@@ -163,17 +164,27 @@ def percent(change: float) -> str:
     """A relative change as a signed percentage without decimals; "n/a" if NaN."""
     if math.isnan(change):
         return NOT_AVAILABLE
-    rounded = round(100 * change)
-    return f"{rounded:+d}%" if rounded else "0%"
+    whole = int(rounded(100 * change, 0))
+    return f"{whole:+d}%" if whole else "0%"
+
+
+def rounded(value: float, digits: int) -> str:
+    """A number as text, halves away from 0, as a reader would round it.
+
+    .215 lies below its binary neighbour and .065 above: rounded as they are stored, a column of
+    differences would contradict those that it is of.
+    """
+    last = Decimal(1).scaleb(-digits)
+    return str(Decimal(f"{value:.9f}").quantize(last, ROUND_HALF_UP))
 
 
 def _signed(value: float) -> str:
-    rounded = round(value, 2)
-    return f"{rounded:+.2f}" if rounded else "0.00"
+    text = rounded(value, 2)
+    return f"{float(text):+.2f}" if float(text) else "0.00"
 
 
 def _number(value: float, digits: int) -> str:
-    return NOT_AVAILABLE if math.isnan(value) else f"{value:.{digits}f}"
+    return NOT_AVAILABLE if math.isnan(value) else rounded(value, digits)
 
 
 def _reduced(cell: Cell) -> str:

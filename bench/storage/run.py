@@ -59,6 +59,7 @@ class RunDirectory:
         self.probes = RowFile(path / "probes.csv")
         self.checkpoints = CheckpointStore(path / "checkpoint")
         self.log = path / "train.log"
+        self._code: dict[str, Any] = {}  # what works on the run in this process
 
     @classmethod
     def of(cls, out: Path, config: RunConfig) -> RunDirectory:
@@ -222,8 +223,10 @@ class RunDirectory:
         here = provenance.origin(threads, device)
         if here != origins(manifest)[-1]:
             manifest["later_origins"] = [*manifest.get("later_origins", ()), here]
+        self._code = {"git": here["git"], "versions": here["versions"]}
         if not is_ours(Path(inspect.getfile(agent_class))):
-            noted = [*manifest.get("code_sha256", ()), agent_code_hash(agent_class)]
+            self._code["code_sha256"] = agent_code_hash(agent_class)
+            noted = [*manifest.get("code_sha256", ()), self._code["code_sha256"]]
             manifest["code_sha256"] = list(dict.fromkeys(noted))
         atomic.write_json(self.path / "manifest.json", manifest)
 
@@ -278,23 +281,30 @@ class RunDirectory:
             atomic.write_text(path, format_rows(content))
         self._parts(split).unlink(missing_ok=True)
 
-    def tested_parts(self, split: str) -> list[dict[str, Any]]:
-        """Test episodes of a split that was not played to its end, as JSON values."""
+    def tested_parts(self, split: str) -> list[Any]:
+        """Test episodes of a split that was not played to its end, as JSON values.
+
+        Those that other code played are not: a test is of one agent.
+
+        Raises:
+            ValueError: If they cannot be read.
+        """
         path = self._parts(split)
         if not path.exists():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        origin, *episodes = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        return episodes if origin == self._code else []
 
     def keep_part(self, split: str, episodes: Iterable[Mapping[str, Any]]) -> None:
         """Keeps test episodes until the split has been played to its end.
 
         Args:
             split: Name of the split.
-            episodes: JSON values, as :meth:`tested_parts` gives them back.
+            episodes: All so far, as JSON values; :meth:`tested_parts` gives them back.
         """
         path = self._parts(split)
         path.parent.mkdir(exist_ok=True)
-        lines = [json.dumps(each) + "\n" for each in (*self.tested_parts(split), *episodes)]
+        lines = [json.dumps(each) + "\n" for each in (self._code, *episodes)]
         atomic.write_text(path, "".join(lines))
 
     def _parts(self, split: str) -> Path:
