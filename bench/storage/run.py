@@ -8,7 +8,7 @@ Layout::
                                      episodes.csv      one row per training episode
                                      probes.csv        answers to fixed prompts over training
                                      evaluation/<split>.csv   one row per test episode
-                                     evaluation/<split>.part  the first of a long test, until its end
+                                     evaluation/<split>.part  of a test that goes on
                                      replays/<split>.csv      one row per step of two of them
                                      checkpoint/       what a resumed run needs
                                      train.log, tensorboard/  for people
