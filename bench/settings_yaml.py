@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -28,6 +29,12 @@ class _YamlLoader(yaml.SafeLoader):
             )
         return node
 
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """Reads 1e6 as the whole number it is, as a count of steps is often written."""
+        number = self.construct_yaml_float(node)
+        whole = re.fullmatch(r"[-+]?\d+[eE]\+?\d+", node.value) and math.isfinite(number)
+        return int(number) if whole else number
+
     def get_single_node(self) -> yaml.Node | None:
         """Reads the document, which must stay small where its aliases are written out."""
         root = super().get_single_node()
@@ -52,6 +59,7 @@ _YamlLoader.add_implicit_resolver(
     re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+"),
     list("-+.0123456789"),
 )
+_YamlLoader.add_constructor("tag:yaml.org,2002:float", _YamlLoader.construct_number)
 
 
 def parse_yaml(text: str, source: str) -> Any:

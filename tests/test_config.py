@@ -50,6 +50,14 @@ def test_numbers_are_read_as_people_write_them(profile_file, text, value):
     assert run.agent_options["learning_rate"] == value
 
 
+@pytest.mark.parametrize(("text", "steps"), [("1e6", 10**6), ("2E+3", 2000), ("15e2", 1500)])
+def test_counts_may_be_written_with_an_exponent(profile_file, text, steps):
+    assert load_profile(profile_file, [f"train.steps={text}"]).train.steps == steps
+    for other in ("1.5e0", "1e-1", "1e999", "1.0e3"):
+        with pytest.raises(ConfigError, match=r"train\.steps"):
+            load_profile(profile_file, [f"train.steps={other}"])
+
+
 def test_runs_are_agents_times_seeds(profile_file):
     runs = list(load_profile(profile_file, ["seeds=[4, 5]"]).runs())
     assert [(run.agent, run.seed) for run in runs] == [
