@@ -17,7 +17,6 @@ from typing import Literal
 
 from bench.storage import provenance
 
-INSTALL = "install from a clone, with `make install` or `pip install --editable`"
 ROLLOUT_SECONDS = 2.0
 MIN_DISK_GB = 2.0
 
@@ -53,7 +52,7 @@ def findings(out: Path) -> Iterator[Finding]:
     yield _python()
     yield from _pins(provenance.ROOT / "constraints.txt")
     yield from _namesakes()
-    yield _paper()
+    yield paper()
     yield _device()
     yield _threads()
     yield _disk(out)
@@ -101,10 +100,12 @@ def _namesakes() -> Iterator[Finding]:
         yield Finding("packages", "ok", f"{', '.join(_OWN_PACKAGES)} are this checkout's")
 
 
-def _paper() -> Finding:
+def paper() -> Finding:
+    """Whether the paper's numbers are there, which every report needs."""
     place = provenance.ROOT / "results" / "paper"
     if not place.is_dir():
-        detail = f"{place} is not there, and no report without it; {INSTALL}"
+        install = "install from a clone, with `make install` or `pip install --editable`"
+        detail = f"{place} is not there, and no report without it; {install}"
         return Finding("paper", "problem", detail)
     return Finding("paper", "ok", f"its numbers are in {place}")
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from bench.memory import keep_freed_memory, resume_collection
 from bench.progress import RunProgress
 from bench.storage import atomic
 from bench.storage.checkpoint import CheckpointStore
-from bench.storage.lock import InUse, locked
+from bench.storage.lock import locked
 from bench.storage.parsing import read_json
 from bench.storage.row_file import RowFile
 from bench.storage.run_log import logging_to
@@ -57,22 +56,16 @@ def pretrain(
     resume_collection()
     config = {"model": model, "threads": threads, **work.options()}
     stop = StopSignal()
-    with _lock(directory):
+
+    def refusal(held: str) -> ConfigError:
+        return ConfigError(f"{directory} is {held}; give another --out")
+
+    with locked(directory / ".lock", refusal):
         _same_options(directory / "config.json", config)
         with logging_to(directory / "pretraining.log", console), stop.listening():
             _Rows(directory, work).to_the_end(console, stop.check)
         work.export(directory / "model")
     return directory / "model"
-
-
-@contextmanager
-def _lock(directory: Path) -> Iterator[None]:
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(directory / ".lock"))
-        except InUse as error:
-            raise ConfigError(f"{directory} is {error}; give another --out") from error
-        yield
 
 
 class _Rows:

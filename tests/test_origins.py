@@ -72,7 +72,7 @@ def test_a_strangers_commit_is_not_ours(tmp_path):
 
 def test_an_installation_without_the_papers_numbers_is_a_problem(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "ROOT", Path(tmp_path))
-    found = doctor._paper()
+    found = doctor.paper()
     assert found.grade == "problem"
     assert "install from a clone" in found.detail
     from click.testing import CliRunner

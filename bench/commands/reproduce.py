@@ -108,16 +108,16 @@ def reproduce(
     import json
 
     from bench.config import ConfigError
-    from bench.doctor import INSTALL
+    from bench.doctor import paper
     from bench.launching.executors import PlannedRun
     from bench.launching.reproduce import reproduce as reproduce_runs
     from bench.launching.reproduce import train_command
     from bench.launching.sweep import parse_grid, points
     from bench.lifecycle import check_device
-    from bench.storage import provenance
 
-    if not no_report and not (paper := provenance.ROOT / "results" / "paper").is_dir():
-        raise ConfigError(f"{paper} is not there, and no report without it; {INSTALL}")
+    published = paper()
+    if not no_report and published.grade == "problem":
+        raise ConfigError(published.detail)
     pairs = with_device(overrides, device)
     if splits:
         pairs = (*pairs, f"evaluation.splits={json.dumps(list(splits))}")

@@ -9,7 +9,7 @@ from bench.reporting import measures
 from bench.reporting.completeness import training_gap
 from bench.reporting.records import ENDED, MISSING, Records, Run
 from bench.reporting.setting import departures
-from bench.storage.manifest import origins
+from bench.storage.manifest import commits, origins
 
 _MOST_OF_BUDGET = 1.1
 """A round of learning may end a little after the last step."""
@@ -159,12 +159,11 @@ def _different_episodes(records: Records) -> list[str]:
 
 
 def _untraceable(records: Records) -> list[str]:
-    manifests = [run.manifest for run in records.runs if run.manifest]
-    git = [origin["git"] for manifest in manifests for origin in origins(manifest)]
-    commits = {str(state.get("commit")) for state in git}
+    found = [each for run in records.runs for each in commits(run.manifest)]
+    names = {commit for commit, _ in found}
     sentences = []
-    if len(commits) > 1:
-        sentences.append(f"The runs come from {len(commits)} commits (see the table of runs).")
-    if any(state.get("dirty") for state in git):
+    if len(names) > 1:
+        sentences.append(f"The runs come from {len(names)} commits (see the table of runs).")
+    if any(dirty for _, dirty in found):
         sentences.append("Some runs come from a tree with uncommitted changes.")
     return sentences

@@ -27,7 +27,8 @@ from bench.reporting.records import Records, Run
 from bench.reporting.scenes import Scene, example_prompt, scenes
 from bench.reporting.setting import departures, describe_setting, profiles
 from bench.reporting.table_format import Table, percent, rounded
-from bench.reporting.tables import commits, question_of, split_title
+from bench.reporting.tables import question_of, split_title
+from bench.storage.manifest import commits
 from envs import SPLITS
 
 _TONE = {SAME: "good", DIFFERENT: "bad"}

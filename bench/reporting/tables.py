@@ -21,7 +21,7 @@ from bench.reporting.table_format import (
     rate_entry,
     steps_entry,
 )
-from bench.storage.manifest import origins
+from bench.storage.manifest import commits
 from envs.splits import SPLITS
 
 Row = tuple[Entry | str, ...]
@@ -249,15 +249,6 @@ def _commit_entries(manifest: Mapping[str, Any]) -> tuple[Entry, str]:
     known = [dirty for _, dirty in found if dirty is not None]
     whole = Entry(" ".join(name[:12] for name in names), {"": " ".join(names)})
     return whole, _text(any(known) if known else None)
-
-
-def commits(manifest: Mapping[str, Any]) -> list[tuple[str, bool | None]]:
-    """The commits that worked on a run, in order, and whether each had uncommitted changes."""
-    if not manifest:
-        return []
-    git = [origin["git"] for origin in origins(manifest)]
-    found = [(str(state.get("commit") or ""), state.get("dirty")) for state in git]
-    return list(dict.fromkeys(found))
 
 
 def split_title(split: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -13,35 +13,21 @@ import filelock
 _POLL_SECONDS = 0.2
 
 
-class InUse(Exception):
-    """Another process has the lock.
-
-    Attributes:
-        holder: Its process id as text; ``"unknown"`` if it has not said.
-    """
-
-    def __init__(self, holder: str) -> None:
-        """Names the process."""
-        super().__init__(f"in use by process {holder}")
-        self.holder = holder
-
-
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, refusal: Callable[[str], Exception]) -> Iterator[None]:
     """Keeps every other process out; a dead process's lock is void.
 
     Args:
         path: The file that is locked; it stays when the lock is released.
-
-    Raises:
-        InUse: If another process holds it.
+        refusal: What is raised if another process holds it, of ``"in use by process 12"``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path)
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout as error:
-        raise InUse((path.read_text().split() or ["unknown"])[0]) from error
+        holder = (path.read_text().split() or ["unknown"])[0]
+        raise refusal(f"in use by process {holder}") from error
     try:
         path.write_text(f"{os.getpid()} {_started(os.getpid())}".strip())
         yield

@@ -38,6 +38,15 @@ def origins(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [first, *manifest.get("later_origins", ())]
 
 
+def commits(manifest: Mapping[str, Any]) -> list[tuple[str, bool | None]]:
+    """The commits that worked on a run, in order, and whether each had uncommitted changes."""
+    if not manifest:
+        return []
+    git = [origin["git"] for origin in origins(manifest)]
+    found = [(str(state.get("commit") or ""), state.get("dirty")) for state in git]
+    return list(dict.fromkeys(found))
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
     """Reads ``manifest.json``.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ CODE = ("envs", "agents", "bench", "pyproject.toml", "constraints.txt")
 """What decides the results, relative to the checkout."""
 
 
+@cache  # what was imported is what was there then; asking git takes as long as a small import
 def origin(threads: int, device: str) -> dict[str, Any]:
     """What a run's numbers come from: ``git``, ``versions`` and ``machine``.
 

@@ -20,7 +20,7 @@ import inspect
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ from bench.storage import atomic, provenance
 from bench.storage.agent_code import agent_code_hash
 from bench.storage.checkpoint import CheckpointStore
 from bench.storage.first_manifest import first_manifest, now, split_records
-from bench.storage.lock import InUse, locked
+from bench.storage.lock import locked
 from bench.storage.manifest import State, origins, read_manifest
 from bench.storage.parsing import RecordError, read_json
 from bench.storage.row_file import EVALUATION_COLUMNS, RowFile, Value, format_rows
@@ -171,11 +171,7 @@ class RunDirectory:
         Raises:
             RunError: If another process holds it, naming its pid.
         """
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(locked(self.lock_path))
-            except InUse as error:
-                raise RunError(f"{self.path} is {error}") from error
+        with locked(self.lock_path, lambda held: RunError(f"{self.path} is {held}")):
             atomic.remove_leftovers(self.path)
             yield
 
