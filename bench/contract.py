@@ -7,7 +7,6 @@ that looking on changes nothing, that a killed run loses nothing.
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from agents.base import Agent, AgentError, PolicyOutput, sample_actions, speaking_for
 from bench.config import EnvironmentConfig
 from bench.learning_round import learning_round
+from bench.lifecycle import as_json
 from bench.storage.parsing import name_problem
 from envs import SPLITS, Observation, TextEnv, VectorEnv, evaluation_seeds
 
@@ -115,12 +115,10 @@ def says_what_it_is(subject: Subject) -> None:
     _demand(dataclasses.is_dataclass(options), "Config is not a dataclass")
     frozen = options.__dataclass_params__.frozen  # type: ignore[attr-defined]  # not in its stubs
     _demand(frozen, "Config is not frozen: say @dataclass(frozen=True)")
-    identity = agent.identity()
-    _demand(isinstance(identity, Mapping), f"identity() gives {identity!r:.60}, not a mapping")
     try:
-        json.dumps(dict(identity), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise Breach(f"identity() cannot be written as JSON: {error}") from error
+        identity = as_json(agent.identity())
+    except AgentError as error:
+        raise Breach(f"identity() {error}") from error
     _demand(bool(identity.get("label")), "identity() has no label")
     problem = name_problem(identity["label"])
     _demand(problem is None, f"identity()['label'] {problem}")

@@ -290,13 +290,24 @@ def with_named_code(run: RunDirectory, agent_file: str | None) -> RunConfig:
     return replace(config, entry=agent_file)
 
 
+def as_json(identity: object) -> dict[str, Any]:
+    """What an agent's ``identity()`` returned, as records hold it.
+
+    Raises:
+        AgentError: If they cannot.
+    """
+    if not isinstance(identity, Mapping):
+        raise AgentError(f"gives {identity!r:.60}, not a mapping")
+    try:
+        written: dict[str, Any] = json.loads(json.dumps(dict(identity), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise AgentError(f"cannot be written as JSON: {error}") from error
+    return written
+
+
 def _identity(agent: Agent, config: RunConfig) -> dict[str, Any]:
     with speaking_for(f"agent {config.agent!r}, identity()"):
-        told = agent.identity()
-        if not isinstance(told, Mapping):
-            raise AgentError(f"gives {told!r:.60}, expected a mapping")
-        said: dict[str, Any] = {"label": config.agent, "model": {}, **told}
-        said = json.loads(json.dumps(said, allow_nan=False))
+        said = {"label": config.agent, "model": {}, **as_json(agent.identity())}
         problem = name_problem(said["label"])
         if problem is not None:
             raise AgentError(f"label {problem}")
