@@ -20,10 +20,10 @@ from bench.memory import keep_freed_memory, resume_collection
 from bench.processes import ALONE, Processes, joined
 from bench.sitting import FRESH, Sitting
 from bench.storage.first_manifest import split_records
+from bench.storage.obstacle import obstacle, obstacle_or_weights
 from bench.storage.parsing import name_problem
 from bench.storage.run import RunDirectory, RunError, RunFailed
 from bench.storage.run_log import logging_to
-from bench.storage.weights import weights_obstacle
 from envs import SPLITS
 
 log = logging.getLogger("glam")
@@ -140,18 +140,10 @@ def perform(
     run = RunDirectory.of(out, config)
     with joined(config.device) as processes:
         if not processes.from_main(
-            lambda: obstacle_to(run, config) is None and run.state() == "complete"
+            lambda: obstacle_or_weights(run, config) is None and run.state() == "complete"
         ):
             _perform(config, run, console, processes, force_new, test)
     return run
-
-
-def obstacle_to(run: RunDirectory, config: RunConfig) -> str | None:
-    """Why a directory's run is not the one asked for; of a complete one its weights may say so."""
-    obstacle = run.obstacle(config)
-    if obstacle is None and run.state() == "complete":  # what goes on is looked at by itself
-        obstacle = weights_obstacle(run.path, run.manifest() or {}, config)
-    return obstacle
 
 
 def _perform(
@@ -174,10 +166,10 @@ def _perform(
         return
     with run.lock():
         aside = run.set_aside() if force_new and run.path.exists() else None
-        obstacle = obstacle_to(run, config)
-        obstacle = obstacle or run.obstacle(config, identity["model"], processes.count)
-        if obstacle is not None:
-            raise RunError(f"{obstacle}; {FRESH}")
+        other = obstacle_or_weights(run, config)
+        other = other or obstacle(run, config, identity["model"], processes.count)
+        if other is not None:
+            raise RunError(f"{other}; {FRESH}")
         if not run.begun:
             run.create(config, identity, agent.learns, processes.count)
         run.note_origin(type(agent), config.threads, config.device)
@@ -230,9 +222,9 @@ def evaluate_run(
     config.environment.check(asked)
     agent = build_agent(replace(with_named_code(run, agent_file), device=device or config.device))
     with run.lock():
-        obstacle = run.obstacle(config, _identity(agent, config)["model"])
-        if obstacle is not None:
-            raise RunError(obstacle)
+        other = obstacle(run, config, _identity(agent, config)["model"])
+        if other is not None:
+            raise RunError(other)
         manifest = run.manifest() or {}
         if manifest.get("state") not in ("trained", "complete"):
             raise RunError(f"{run.path} is not trained yet; `glam train` goes on with it")

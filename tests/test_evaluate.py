@@ -19,6 +19,7 @@ from bench.config import ConfigError, EvaluationConfig
 from bench.evaluate import evaluate
 from bench.interruption import Interrupted
 from bench.lifecycle import build_agent, evaluate_run
+from bench.storage.obstacle import obstacle
 from bench.storage.row_file import EVALUATION_COLUMNS
 from bench.storage.run import RunDirectory, RunError, RunFailed
 from envs import SPLITS, TextEnv, evaluation_seeds
@@ -378,12 +379,12 @@ def test_one_file_however_it_is_spelled_is_one_agent(tmp_path, monkeypatch):
 
     out = tmp_path / "out"
     run = run_in_process(config("mine.py"), out)
-    assert run.obstacle(config(tmp_path / "mine.py")) is None
+    assert obstacle(run, config(tmp_path / "mine.py")) is None
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
-    assert run.obstacle(config("../mine.py")) is None  # by what is in it
+    assert obstacle(run, config("../mine.py")) is None  # by what is in it
     (tmp_path / "below" / "other").mkdir()
     (tmp_path / "below" / "other" / "mine.py").write_text(
         (tmp_path / "mine.py").read_text() + "\n# other\n"
     )
-    assert "another entry" in run.obstacle(config("other/mine.py"))
+    assert "another entry" in obstacle(run, config("other/mine.py"))

@@ -29,10 +29,10 @@ from bench.launching.executors import (
     is_launched,
 )
 from bench.launching.run_status import RunStatus, running_status, status_table, steps_taken
-from bench.lifecycle import obstacle_to
 from bench.one_line_errors import USER_ERROR
 from bench.profile import agent_of
 from bench.sitting import record_failure
+from bench.storage.obstacle import obstacle_or_weights
 from bench.storage.run import RunDirectory, RunError
 
 _POLL_SECONDS = 0.2
@@ -135,10 +135,10 @@ def reproduce(
     children: list[_Child] = []
     for planned in runs:
         run, config = planned.run, planned.config
-        obstacle = obstacle_to(run, config)
-        if obstacle is not None and not force_new:
-            raise RunError(f"{obstacle}; --force-new moves it aside and starts afresh")
-        known = obstacle is None  # else what is there is another run
+        other = obstacle_or_weights(run, config)
+        if other is not None and not force_new:
+            raise RunError(f"{other}; --force-new moves it aside and starts afresh")
+        known = other is None  # else what is there is another run
         status = RunStatus(config, "waiting", point=planned.point)
         if known:
             status = replace(running_status(run, config), phase="waiting", point=planned.point)

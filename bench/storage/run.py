@@ -25,12 +25,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agents.base import is_ours
-from agents.registry import find, is_file
-from bench.config import ConfigError, RunConfig, differences
+from bench.config import ConfigError, RunConfig
 from bench.storage import atomic, provenance
 from bench.storage.agent_code import agent_code_hash
 from bench.storage.checkpoint import CheckpointStore
-from bench.storage.first_manifest import first_manifest, now, split_records
+from bench.storage.first_manifest import first_manifest, now
 from bench.storage.lock import locked
 from bench.storage.manifest import State, origins, read_manifest
 from bench.storage.parsing import RecordError, read_json
@@ -106,58 +105,6 @@ class RunDirectory:
         """Whether there are rows or checkpoints, which starting over would lose."""
         kept = (self.metrics.path, self.checkpoints.directory, self.path / "evaluation")
         return any(path.exists() for path in kept)
-
-    def obstacle(
-        self,
-        config: RunConfig,
-        model: Mapping[str, Any] | None = None,
-        processes: int | None = None,
-    ) -> str | None:
-        """Says why this directory's run is not the one asked for.
-
-        Args:
-            config: The run asked for.
-            model: The model's identity, once it is known.
-            processes: How many processes are to go on with it, if that is asked: another number
-                would sum in another order.
-
-        Returns:
-            One line naming the field that differs; None if the run can be started or continued.
-        """
-        if not self.begun:
-            return None
-        try:
-            manifest, old, new = self.manifest(), self.config().to_json(), config.to_json()
-        except (RecordError, RunError) as error:
-            return str(error)
-        if manifest is None:
-            return f"{self.path} holds rows of a run but no manifest.json"
-        if _same_code(old["entry"], new["entry"], manifest):
-            old["entry"] = new["entry"]  # however the path is written
-        changed = next(differences(old, new), None)
-        if changed is None and model is not None:
-            # The precision may be the machine's choice; what began in one goes on in it.
-            then, told = (
-                {key: value for key, value in each.items() if key != "precision"}
-                for each in (manifest["model"], model)
-            )
-            changed = next(differences(then, told, "model."), None)
-        if changed is None:
-            asked = split_records(config.evaluation.splits)
-            then = {name: manifest["splits"].get(name, {}) for name in asked}
-            changed = next(differences(then, asked, "splits."), None)
-        before = manifest.get("processes", 1)
-        if changed is None and processes not in (None, before):
-            changed = (
-                f"number of processes (was {before}, now {processes}): "
-                f"`accelerate launch --num_processes {before}` goes on with it"
-            )
-        if changed is None:
-            return None
-        remedy = ""
-        if changed.startswith("evaluation.") and manifest["state"] in ("trained", "complete"):
-            remedy = f"; `glam evaluate {self.path}` plays other splits or episodes"
-        return f"{self.path} was made with another {changed}{remedy}"
 
     @property
     def lock_path(self) -> Path:
@@ -311,15 +258,3 @@ class RunDirectory:
         """Whether a split's test episodes are there, as many as asked for."""
         path = self.evaluation(split)
         return path.exists() and path.read_bytes().count(b"\n") == episodes + 1
-
-
-def _same_code(then: str, now: str, manifest: Mapping[str, Any]) -> bool:
-    """Whether two references name one class in one file, or in files that hold the same."""
-    if not (is_file(then) and is_file(now)):
-        return then == now
-    (old, _, old_name), (new, _, name) = then.rpartition(":"), now.rpartition(":")
-    if old_name != name:
-        return False
-    if Path(old).resolve() == Path(new).resolve():
-        return True
-    return agent_code_hash(find(now).load()) in manifest.get("code_sha256", ())

@@ -1,9 +1,8 @@
-"""Whether a run was made from the weights that are there now, without opening the model."""
+"""What a run's pretrained weights are, without opening the model."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,24 +32,6 @@ def weight_files_hash(config: RunConfig) -> str | None:
         state = path.stat()
         digest.update(f"{path.name}:{_file_hash(path, state.st_mtime_ns, state.st_size)};".encode())
     return digest.hexdigest()
-
-
-def weights_obstacle(path: Path, manifest: Mapping[str, Any], config: RunConfig) -> str | None:
-    """Says that a complete run was made from other weights than are there now.
-
-    Args:
-        path: The run's directory.
-        manifest: Its manifest; one of before this was recorded tells nothing.
-        config: The run asked for.
-
-    Returns:
-        One line naming the field; None if the weights are the same or cannot be compared.
-    """
-    then = manifest.get("weight_files_sha256")
-    now = None if then is None else weight_files_hash(config)
-    if then is None or now is None or then == now:
-        return None
-    return f"{path} was made with another weight_files_sha256 (was {then!r}, now {now!r})"
 
 
 @cache
