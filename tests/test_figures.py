@@ -122,6 +122,28 @@ def test_an_agent_that_does_not_learn_is_a_dashed_line_at_its_test_success(recor
     assert list(line.get_ydata()) == [0.3, 0.3]
 
 
+def test_levels_that_would_hide_one_another_take_turns(tmp_path):
+    for agent in ("zero-shot", "random"):
+        write_run(tmp_path, agent, 0, learns=False, tests=ALL)
+    write_run(tmp_path, "bot", 0, learns=False, tests=ALL | {"train": outcomes(10)})
+    axes = draw(q1_learning_curves, read_records(tmp_path), read_paper()).axes[0]
+    colours = agent_colours(["zero-shot", "random", "bot"])
+    assert len(axes.lines) == 3
+    dashes = {to_hex(line.get_color()).upper(): line._unscaled_dash_pattern for line in axes.lines}
+    one, other, bot = (dashes[colours[a].upper()] for a in ("zero-shot", "random", "bot"))
+    assert {one[0], other[0]} == {0, one[1][0]}  # where the one's dash ends the other's begins
+    assert one[1] == other[1] == (one[1][0], one[1][0])
+    assert bot[0] == 0
+
+
+def test_a_window_between_empty_ones_is_a_dot(tmp_path):
+    write_run(tmp_path, "drrn", 0, training=[(1, 1), (401, 0), (451, 1), (951, 1)])
+    axes = draw(q1_learning_curves, read_records(tmp_path), read_paper()).axes[0]
+    for line in lines_of(axes, "drrn"):
+        assert line.get_marker() == "."
+        assert line.get_markevery() == [0, 19]  # and not the two that a line joins
+
+
 def test_runs_of_different_budgets_are_not_averaged(tmp_path):
     write_run(tmp_path, "drrn", 0, training=rows([1] * 20))
     write_run(tmp_path, "drrn", 1, training=rows([1] * 20), steps=2000)

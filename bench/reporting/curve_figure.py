@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,6 +26,10 @@ from bench.reporting.figure_style import (
 from bench.reporting.paper import MODEL, OWN_NAME, CurvePoint, PaperResults
 from bench.reporting.records import ENDED, Records, Run
 
+_DASH = 4
+_ONE_LINE = 0.01
+"""Difference in success below which two lines cannot be told apart."""
+
 
 def q1_learning_curves(records: Records, paper: PaperResults) -> Figure:
     """Success rate in training against environment steps, over the paper's known points.
@@ -37,13 +42,13 @@ def q1_learning_curves(records: Records, paper: PaperResults) -> Figure:
     figure = Figure(figsize=(COLUMN_WIDTH, 3.5 + legend_height(labels)))
     axes, below = figure.subplots(2, 1, height_ratios=(2.3, 1))
     colours = agent_colours(records.agents)
+    levels: dict[str, float] = {}
     for agent in records.agents:
         if any(run.learns for run in records.of(agent)):
             _draw_curve(axes, records, agent, colours[agent])
         else:
-            mean = measures.success(records, agent, "train").over_seeds.mean
-            if not math.isnan(mean):
-                axes.axhline(mean, color=colours[agent], linestyle="--", linewidth=1)
+            levels[agent] = measures.success(records, agent, "train").over_seeds.mean
+    _draw_levels(axes, levels, colours)
     axes.set_title(figure_title(records, "Measured"))
     _rate_axis(axes, "success rate (training)")
     axes.set_xlim(0, 1.05 * max(run.budget for run in records.runs) or 1)
@@ -62,12 +67,21 @@ def q1_learning_curves(records: Records, paper: PaperResults) -> Figure:
     return figure
 
 
+def _draw_levels(axes: Axes, levels: Mapping[str, float], colours: Mapping[str, str]) -> None:
+    """Dashed lines; those that would lie on one another take turns in one line's dashes."""
+    for agent, level in levels.items():
+        alike = [other for other in levels if abs(levels[other] - level) < _ONE_LINE]
+        if alike:  # none where there is no success to draw
+            dash = (_DASH * alike.index(agent), (_DASH, _DASH * max(len(alike) - 1, 0.5)))
+            axes.axhline(level, color=colours[agent], linestyle=dash, linewidth=1)
+
+
 def _draw_curve(axes: Axes, records: Records, agent: str, colour: str) -> None:
     runs = [run for run in records.of(agent) if run.learns and run.budget > 0]
     for run in runs:
         ends, rates = _curve(run)
         if run.state in ENDED:
-            axes.plot(ends, rates, color=colour, linewidth=0.5, alpha=0.6)
+            axes.plot(ends, rates, color=colour, linewidth=0.5, alpha=0.6, **_points(rates))
         elif not np.isnan(rates).all():
             axes.plot(ends, rates, color=colour, linewidth=0.8, linestyle=":")
             last = np.flatnonzero(~np.isnan(rates))[-1]
@@ -80,9 +94,16 @@ def _draw_curve(axes: Axes, records: Records, agent: str, colour: str) -> None:
     windows = [statistics.mean_over_seeds(rates[~np.isnan(rates)]) for rates in curves.T]
     mean = np.array([window.mean for window in windows])
     half_width = np.array([window.half_width for window in windows])
-    axes.plot(ends, mean, color=colour)
+    axes.plot(ends, mean, color=colour, **_points(mean))
     low, high = np.clip(mean - half_width, 0, 1), np.clip(mean + half_width, 0, 1)
     axes.fill_between(ends, low, high, color=colour, alpha=0.12, linewidth=0)
+
+
+def _points(rates: NDArray[np.float64]) -> dict[str, Any]:
+    """A dot for each window whose neighbours are empty, as no line reaches it."""
+    known = np.pad(~np.isnan(rates), 1)
+    alone = known[1:-1] & ~known[:-2] & ~known[2:]
+    return {"marker": ".", "markersize": 3, "markevery": np.flatnonzero(alone).tolist()}
 
 
 def _curve(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

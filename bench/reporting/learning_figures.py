@@ -123,7 +123,7 @@ def training_diagnostics(records: Records) -> Figure | None:
             axes.yaxis.set_major_locator(LogLocator(numticks=4))
             axes.yaxis.minorticks_off()
         elif axes.lines:
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])  # the largest entropy is no edge
     panels[-1].set_xlabel("environment steps")
     panels[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
     figure.suptitle(figure_title(records, "Training"), fontsize="medium")

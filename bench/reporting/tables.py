@@ -29,8 +29,8 @@ Row = tuple[Entry | str, ...]
 _NOT_LEARNING = "does not learn"
 INTERVAL_NOTE = (
     "Measured: mean over seeds ± half of the 95% t interval (seeds - 1 degrees of freedom); "
-    "n/a at one seed. All seeds play the same test episodes: the interval is over trainings, not "
-    "over the draw of episodes."
+    "n/a at one seed. The test episodes are a fixed list: the interval is over trainings, not over "
+    "the draw of episodes."
 )
 
 
@@ -63,9 +63,10 @@ def q1_table(records: Records, paper: PaperResults) -> Table:
         notes=(
             f"End of training: training episodes that ended in the last {share} of the steps. "
             "Test episodes: the train tasks, after training. SE: mean over training of the success "
-            f"rate, in windows of {share} of the steps; times the steps it is the area under the "
-            f"learning curve. Steps to {THRESHOLD}: end of the first "
-            "window whose success rate reaches it; never: within the steps of the training.",
+            f"rate, in windows of {share} of the steps, those left out in which no episode ended; "
+            f"times the steps it is the area under the learning curve. Steps to {THRESHOLD}: end "
+            "of the first window whose success rate reaches it; never: within the steps of the "
+            "training.",
             INTERVAL_NOTE,
             published_note(*paper.success_sources, *paper.curve_sources),
         ),
