@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +18,11 @@ from envs.observation import Observation
 from envs.text_env import TextEnv
 from envs.vector import VectorEnv
 
+_PYTHON = sysconfig.get_path("stdlib")
+
 
 class AgentError(ValueError):
-    """An agent that cannot be found, built or gone on with; the message says what to do."""
+    """An agent that cannot be found, built or resumed; the message says what to do."""
 
 
 @contextmanager
@@ -39,13 +42,18 @@ def speaking_for(who: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         # Where the agent's author would look: not in a library, and in ours if in nothing else.
-        written = [frame for frame in frames if "site-packages" not in frame.filename]
+        written = [frame for frame in frames if not _is_library(frame.filename)]
         theirs = [frame for frame in written if not is_ours(Path(frame.filename))]
         place = (theirs or written or frames)[-1]
         raise AgentError(
             f"{who}: {type(error).__name__}: {error}".rstrip(": ")
             + f" ({Path(place.filename).name}, line {place.lineno})"
         ) from error
+
+
+def _is_library(filename: str) -> bool:
+    """Whether code is an installed package's or Python's own."""
+    return "site-packages" in filename or filename.startswith((_PYTHON, "<frozen"))
 
 
 def is_ours(file: Path) -> bool:
@@ -241,7 +249,7 @@ def sample_actions(
     """Samples one action for each observation with the observation's own draw.
 
     Args:
-        probabilities: (batch, n_actions), rows summing to 1.
+        probabilities: (batch, n_actions), none negative; rows are scaled to sum to 1.
         observations: (batch,) observations.
 
     Returns:
@@ -251,7 +259,8 @@ def sample_actions(
         AgentError: If a row is no distribution, as where a network's weights have become NaN.
     """
     cumulative = np.cumsum(np.asarray(probabilities, np.float64), axis=1)
-    wrong = ~(np.isfinite(cumulative[:, -1]) & (cumulative[:, -1] > 0))
+    total = cumulative[:, -1]
+    wrong = ~((probabilities >= 0).all(axis=1) & np.isfinite(total) & (total > 0))
     if wrong.any():
         raise AgentError(
             f"the policy is no distribution: {list(map(float, probabilities[wrong][0]))}"

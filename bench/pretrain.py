@@ -13,6 +13,7 @@ from bench.config import ConfigError, validated
 from bench.interruption import StopSignal
 from bench.memory import keep_freed_memory, resume_collection
 from bench.progress import RunProgress
+from bench.settings_yaml import parse_yaml
 from bench.storage import atomic
 from bench.storage.checkpoint import CheckpointStore
 from bench.storage.lock import locked
@@ -123,14 +124,13 @@ class _Rows:
         self._checkpoints.save(self._work.steps, state, self._work.save)
 
 
-def _options(overrides: Sequence[str]) -> dict[str, float]:
-    options: dict[str, float] = {}
+def _options(overrides: Sequence[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
     for pair in overrides:
-        name, _, text = pair.partition("=")
-        try:
-            options[name] = int(text) if text.isdecimal() else float(text)
-        except ValueError as error:
-            raise ConfigError(f"--set takes OPTION=NUMBER, not {pair!r}") from error
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes OPTION=NUMBER, not {pair!r}")
+        options[name] = parse_yaml(text, f"--set {pair}")
     return options
 
 

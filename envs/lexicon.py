@@ -155,7 +155,7 @@ def french_noun_phrase(noun: str, colour: str | None = None, article: str = "a")
     if article == "a":
         determiner = "une " if feminine else "un "
     else:
-        determiner = "l'" if word[0] in "aeiouho" else ("la " if feminine else "le ")
+        determiner = "l'" if word[0] in "aeiouh" else ("la " if feminine else "le ")
     adjective = "" if colour is None else f" {_FRENCH_COLOURS[colour][feminine]}"
     return f"{determiner}{word}{adjective}"
 

@@ -92,6 +92,10 @@ def test_sampling_follows_the_probabilities_and_only_the_draw() -> None:
     actions = sample_actions(np.tile(policy, (2000, 1)), seen)
     np.testing.assert_allclose(np.bincount(actions, minlength=6) / 2000, policy, atol=1e-3)
     assert sample_actions(policy[None], [seen[1200]])[0] == actions[1200]
+    assert sample_actions(3 * policy[None], [seen[1200]])[0] == actions[1200]
+    for wrong in ([-1.0, 2.0], [0.0, 0.0], [np.nan, 1.0], [np.inf, 0.0]):
+        with pytest.raises(AgentError, match="no distribution"):
+            sample_actions(np.array([wrong]), [seen[0]])
 
 
 def test_an_installed_package_offers_an_agent_by_name(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from bench.storage.run import RunDirectory, RunFailed
 from envs import TextEnv, evaluation_seeds
 
 PLUGIN = """
-import sys
+import json, sys
 import numpy as np
 from dataclasses import make_dataclass
 from pathlib import Path
@@ -56,6 +56,13 @@ def plugin(folder, **bodies):
     path = folder / "bad agent.py"
     path.write_text(PLUGIN.format(**{place: bodies.get(place, "pass") for place in PLACES}))
     return f"{path}:Bad"
+
+
+@pytest.mark.parametrize("body", ["json.loads('x')", "np.zeros(2).reshape(3)"])
+def test_what_a_library_raises_is_placed_where_it_was_called(tmp_path, body):
+    config = small_config(plugin(tmp_path, update=body))
+    with pytest.raises(RunFailed, match=r"Error: .* \(bad agent.py, line 19\)"):
+        run_in_process(config, tmp_path)
 
 
 @pytest.mark.parametrize("body", ["raise KeyError('lost')", "sys.exit()", "1 / 0"])

@@ -186,6 +186,12 @@ def test_the_aggregate_says_what_failed(tmp_path):
     assert "[n=2; 1 failed]" in table.rows[0][2].text
 
 
+def test_an_aggregate_of_nothing_is_empty_in_every_file(tmp_path):
+    write_run(tmp_path, "gflan-t5", 0, tests=all_splits(**LIKE_PAPER))
+    write_run(tmp_path, "drrn", 0)
+    assert "nan" not in to_csv(aggregate_table(read_records(tmp_path)))
+
+
 def test_aggregates_leave_out_a_seed_that_lacks_a_split(tmp_path):
     write_run(tmp_path, "gflan-t5", 0, tests=all_splits(**LIKE_PAPER))
     write_run(tmp_path, "gflan-t5", 1, tests={"train": outcomes(9)})

@@ -230,6 +230,8 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
     agent().save(tmp_path)
     with pytest.raises(AgentError, match="does not fit: its heads are"):
         agent(policy_head="action_heads").load(tmp_path)
+    with pytest.raises(AgentError, match="does not fit: size mismatch for value_head"):
+        agent(value_hidden=7).load(tmp_path)
     path = tmp_path / "model/model.safetensors"
     kept = {k: v for k, v in load_file(path).items() if "decoder.block.0" not in k}
     save_file(kept, path)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from small_agents import agent, environments, observations, run, weights
 from test_causal import llama  # noqa: F401  # a fixture
 from torch.autograd.graph import saved_tensors_hooks
@@ -73,6 +74,12 @@ def test_adapters_alone_are_trained_saved_and_resumed(model: str, tmp_path: Path
     opened = PeftModel.from_pretrained(agent(model).backbone.model, tmp_path / "model")
     adapters = [p for name, p in opened.named_parameters() if "lora_" in name]
     assert any(p.any() for p in adapters)
+    path = tmp_path / "model" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    lost = next(iter(tensors))
+    save_file({name: value for name, value in tensors.items() if name != lost}, path)
+    with pytest.raises(AgentError, match=r"does not fit: .*nothing for .*lora_"):
+        agent(model, lora_rank=2).load(tmp_path)
 
 
 def test_options_of_large_models_that_cannot_be_are_one_line() -> None:

@@ -212,7 +212,7 @@ def test_a_resumed_pretraining_ends_in_the_same_bytes(before: int, tmp_path) -> 
 
 def test_the_command_writes_rows_curve_and_a_model(tmp_path) -> None:
     command = ["pretrain", "--out", str(tmp_path / "out")]
-    for option in ("steps=6", "grow_after=3", "batch_tokens=128", "validation_questions=2"):
+    for option in ("steps=6", "grow_after=3", "batch_tokens=1e2", "validation_questions=2"):
         command += ["--set", option]
     outcome = CliRunner().invoke(cli, command, catch_exceptions=False)
     assert outcome.exit_code == 0, outcome.output
@@ -231,7 +231,7 @@ def test_the_command_writes_rows_curve_and_a_model(tmp_path) -> None:
     assert unknown.exit_code == 2
     assert "speed" in unknown.output
     halves = CliRunner().invoke(
-        cli, ["pretrain", "--set", "batch_tokens=6e1", "--out", str(tmp_path)]
+        cli, ["pretrain", "--set", "batch_tokens=6.5", "--out", str(tmp_path)]
     )
     assert halves.exit_code == 2
     assert "batch_tokens: must be a valid integer" in halves.output

@@ -168,6 +168,15 @@ def test_a_run_is_told_its_own_options_in_every_way_of_writing_them(folder):
     assert not set(told) & set(others)
 
 
+def test_a_point_is_trained_with_the_value_that_its_directory_names(folder):
+    given = ("train.steps=128", "train.steps=64")
+    (point, _) = points("small.yaml", given, ("tabular",), (0,), [parse_grid("train.steps=128,32")])
+    (config,) = point.runs
+    told = train_command("small.yaml", (*given, *point.pairs), folder)(config)
+    assert config.train.steps == 128
+    assert [part for part in told if part.startswith("train.steps")][-1] == "train.steps=128"
+
+
 def test_the_live_table_after_a_restart_shows_what_was_done_before(folder):
     (point,) = points("small.yaml", ("train.steps=128",), ("tabular",), (0, 1), ())
     command = train_command("small.yaml", ("train.steps=128",), folder)

@@ -109,3 +109,6 @@ def test_vocabulary_size_is_an_upper_bound() -> None:
     assert train_tokenizer(8000).get_vocab_size() <= 8000
     with pytest.raises(ValueError, match="at least"):
         train_tokenizer(259)
+    for too_few in (-1, 0, 100, 258):
+        with pytest.raises(ValueError, match="above 259"):
+            train_tokenizer(too_few)

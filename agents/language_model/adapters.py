@@ -56,5 +56,6 @@ def load_adapters(adapted: Any, folder: Path) -> None:
     from peft import set_peft_model_state_dict
 
     found: Any = set_peft_model_state_dict(adapted, load_file(folder / _FILE))
-    if found.unexpected_keys:
-        raise RuntimeError(f"unexpected weights {found.unexpected_keys[0]}")
+    lost = [name for name in found.missing_keys if "lora_" in name]  # the others are frozen
+    if found.unexpected_keys or lost:
+        raise RuntimeError(f"no place for {found.unexpected_keys}, nothing for {lost}")

@@ -292,7 +292,7 @@ class LanguageModelAgent(Agent):
                 raise RuntimeError(f"its heads are {sorted(heads)}")
             self.policy.load_state_dict(heads, strict=False)
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[-1].strip()  # the first says that there is one
             raise AgentError(f"the checkpoint in {directory} does not fit: {reason}") from error
         load_optimizer(self.optimizer, directory / "optimizer.safetensors")
         state = json.loads((directory / "state.json").read_text())

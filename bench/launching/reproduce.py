@@ -82,8 +82,11 @@ def train_command(
     def command(config: RunConfig) -> tuple[str, ...]:
         # other agents' options are not this run's, nor are labels that it does not know
         mine = (None, config.agent)
-        keys = {pair: pair.partition("=")[0] for pair in overrides}
-        pairs = [pair for pair, key in keys.items() if key != "seeds" and agent_of(key) in mine]
+        pairs = [
+            pair
+            for pair in overrides
+            if (key := pair.partition("=")[0]) != "seeds" and agent_of(key) in mine
+        ]
         if config.entry != config.agent:  # a label; it may not be in the profile's file
             pairs.append(f"agents.{config.agent}.agent={json.dumps(config.entry)}")
         sets = [part for pair in pairs for part in ("--set", pair)]

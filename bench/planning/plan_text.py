@@ -139,12 +139,11 @@ def _remarks(plans: Sequence[AgentPlan], device: str) -> list[str]:
             "here by FLOPs and the measured speed of two layers of the same width with random "
             f"weights (share of a float32 matrix product's speed): {shares}"
         )
+    unmeasured = " Not measured: no GPU here." if device == "cpu" else ""
     lines.append(
         f"GPUs: published dense peaks at an assumed {EFFICIENCY['float32']:.0%} in float32 and "
         f"{EFFICIENCY['bfloat16']:.0%} in bfloat16, at least {LAUNCH_SECONDS * 1e6:.0f} µs an "
-        "operation, plus this machine's time for the environments. Not measured: no GPU here."
-        if device == "cpu"
-        else "GPUs: published dense peaks at a stated efficiency"
+        f"operation, plus this machine's time for the environments.{unmeasured}"
     )
     lines.append(
         "test steps: episodes as long as Random's on these levels, an upper value for an agent "

@@ -92,11 +92,10 @@ def aggregate_table(records: Records) -> Table:
     rows: list[Row] = []
     for agent, own in scores.items():
         chances = [
-            "" if other == agent else _chance(statistics.probability_of_improvement(own, theirs))
+            "" if other == agent else _number(statistics.probability_of_improvement(own, theirs))
             for other, theirs in scores.items()
         ]
-        iqm = statistics.interquartile_mean(own)
-        middle = Entry("—" if math.isnan(iqm) else rounded(iqm, 2), {"": f"{iqm:.6f}"})
+        middle = _number(statistics.interquartile_mean(own))
         mean = rate_entry(measures.article_success(records, agent))
         rows.append((records.label(agent), str(len(own)), mean, middle, *chances))
     return Table(
@@ -161,7 +160,7 @@ def difference_table(records: Records) -> Table:
     )
 
 
-def _chance(probability: float) -> Entry:
-    if math.isnan(probability):
+def _number(value: float) -> Entry:
+    if math.isnan(value):
         return Entry("—", {"": ""})
-    return Entry(rounded(probability, 2), {"": f"{probability:.6f}"})
+    return Entry(rounded(value, 2), {"": f"{value:.6f}"})
