@@ -27,7 +27,7 @@ class AgentError(ValueError):
 
 @contextmanager
 def speaking_for(who: str) -> Iterator[None]:
-    """Names the agent in whatever its code raises, were it to end the process.
+    """Raises whatever the agent's code raises, ``SystemExit`` too, as an error that names it.
 
     Args:
         who: The agent and what it was doing, such as ``"agent 'drrn', update 3"``.
@@ -75,8 +75,8 @@ class AgentContext:
         processes: Number of processes that train the run together; more than one only for an
             agent that is ``data_parallel``.
         process: This process's number among them, from 0.
-        training_steps: Environment steps of the whole run, all environments together; None where
-            nobody knows.
+        training_steps: Environment steps of the whole run, all environments together; None if
+            unknown.
     """
 
     n_envs: int = 1
@@ -228,11 +228,27 @@ class Agent(ABC):
         """
         return ()
 
+    @classmethod
+    def cost(cls, config: Any, n_actions: int) -> Any | None:
+        """What can tell the agent's cost before it is built, for ``glam plan``.
+
+        Args:
+            config: An instance of ``Config``.
+            n_actions: Size of the action set.
+
+        Returns:
+            Of a language model a ``LanguageModelCost``; None if the cost is only known by trying.
+
+        Raises:
+            AgentError: If the model's dimensions are not known here.
+        """
+        return None
+
     def begin_test(self) -> None:  # noqa: B027  # most agents need none
         """Forgets what was kept from other tests; called before each split.
 
-        A test that was cut off is played again from its start by another process. What an agent
-        keeps to go faster must not show in its last digits.
+        An interrupted test is replayed from its start by another process, so caches must not
+        change even the rounding.
         """
 
     def attach(self, envs: Sequence[TextEnv]) -> None:  # noqa: B027  # most agents need none

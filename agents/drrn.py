@@ -1,4 +1,4 @@
-"""DRRN: a Q-function over texts of states and actions (He et al. 2016; Carta et al. 2023, 5.1)."""
+"""DRRN: a Q-function over texts of states and actions (He et al. 2016), the paper's baseline."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ class DRRNConfig:
     """Options of DRRN; the defaults are the published ones.
 
     Attributes:
-        vocab_size: Largest number of sub-word tokens.
+        vocab_size: Largest number of sub-word tokens; the environment's own sentences, which they
+            are learned from, fill some six hundred (published: a unigram vocabulary of 8,000).
         embedding_size: Size of a token's embedding.
         hidden_size: Size of both GRUs' states and of the hidden layer.
-        learning_rate: Adam's step size.
+        learning_rate: Adam's learning rate.
         learning_rate_decay: ``"none"``, or ``"linear"``: to 0 at the end of training.
         gamma: Discount.
         batch_size: Transitions in a gradient step.

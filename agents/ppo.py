@@ -1,7 +1,7 @@
 """Proximal policy optimisation: rollout storage, advantages and the clipped loss.
 
 Source: Schulman et al. 2017 (PPO), Schulman et al. 2016 (GAE), with the settings of Carta et al.
-2023, appendix E. Every function checks shapes: the public code subtracts returns of shape [batch]
+2023. Every function checks shapes: the public code subtracts returns of shape [batch]
 from values of shape [batch, 1], which silently regresses every value to every return.
 """
 

@@ -182,52 +182,9 @@ def find(name: str) -> AgentEntry:
     return entries[name]
 
 
-PRETRAINING: Mapping[str, str] = MappingProxyType(
-    {"miniflan": "agents.miniflan.pretraining:Pretraining"}
-)
-"""Language models that the benchmark can pretrain itself."""
-
-
-def find_pretraining(model: str) -> Any:
-    """Finds the class that pretrains a model.
-
-    Args:
-        model: A key of :data:`PRETRAINING`.
-
-    Returns:
-        The class; its ``Config`` is a dataclass of numbers.
-
-    Raises:
-        AgentError: If the model is unknown.
-    """
-    if model not in PRETRAINING:
-        raise AgentError(f"unknown model {model!r}; known: {', '.join(PRETRAINING)}")
-    module, _, name = PRETRAINING[model].partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-def load_cost(entry: AgentEntry, options: Any, n_actions: int) -> Any | None:
-    """Opens what can say an agent's cost before it is built.
-
-    Args:
-        entry: The agent's row.
-        options: An instance of its ``Config``.
-        n_actions: Size of the action set.
-
-    Returns:
-        For a ``LanguageModelAgent``, a subclass included, a ``LanguageModelCost``; None for an
-        agent whose cost is only known by trying it.
-
-    Raises:
-        AgentError: If the language model's dimensions are not known here.
-    """
-    agent_class = entry.load()
-    # Asked of the module only if a class has come from it: others need not wait for its imports.
-    module = sys.modules.get("agents.language_model.agent")
-    if module is None or not issubclass(agent_class, module.LanguageModelAgent):
-        return None
-    cost = importlib.import_module("agents.language_model.planning.cost")
-    return cost.LanguageModelCost(options, n_actions, learns=agent_class.learns)
+def load_pretraining() -> Any:
+    """Imports the class that pretrains MiniFlan; its ``Config`` is a dataclass of numbers."""
+    return importlib.import_module("agents.miniflan.pretraining").Pretraining
 
 
 _VERSIONS: dict[str, tuple[int, int]] = {}

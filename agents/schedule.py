@@ -1,4 +1,4 @@
-"""How a step size changes over a run."""
+"""How a learning rate changes over a run."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Literal
 from agents.base import AgentContext, AgentError
 
 Decay = Literal["none", "linear"]
-"""``"linear"``: from the given step size to 0 at the run's last step."""
+"""``"linear"``: from the given learning rate to 0 at the run's last step."""
 
 
 def decayed(rate: float, decay: Decay, steps: int, context: AgentContext) -> float:
-    """The step size of an update.
+    """The learning rate of an update.
 
     Args:
         rate: Step size of the first update.

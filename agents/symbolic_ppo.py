@@ -1,4 +1,4 @@
-"""Symbolic-PPO: stable-baselines3's PPO on the symbolic view and the mission (section 5.1)."""
+"""Symbolic-PPO: stable-baselines3's PPO on the symbolic view and the mission."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SymbolicPPOConfig:
         pooling: ``"end"``: one maximum over all cells at the end (BabyAI 1.1); ``"early"``: the
             view is halved twice before the mission comes in (BabyAI 1.0); ``"none"``: no pooling.
         head_size: Width of the hidden layer of actor and critic.
-        learning_rate: Adam's step size.
+        learning_rate: Adam's learning rate.
         learning_rate_decay: ``"none"``, or ``"linear"``: to 0 at the end of training.
         adam_eps: Adam's ε.
         rollout_length: Steps in each environment between updates.
@@ -48,6 +48,8 @@ class SymbolicPPOConfig:
         gae_lambda: λ of generalised advantage estimation.
         clip: Clipping range of the policy ratio.
         clip_value: Clipping range of the value, in units of the scaled reward; None: no clipping.
+            stable-baselines3 learns from the clipped value alone, BabyAI 1.1 from the worse of the
+            clipped and the unclipped one.
         entropy_coefficient: Weight of the entropy bonus.
         value_coefficient: Weight of the value loss.
         max_grad_norm: Largest norm of the gradient.

@@ -23,11 +23,11 @@ _aten = torch.ops.aten
 
 @contextmanager
 def zeros_for_denormals() -> Iterator[None]:
-    """Has this thread take zeros for numbers below 1e-38, for the time of a backward pass.
+    """Flushes denormal numbers (below 1e-38) to zero in this thread, during a backward pass.
 
-    Gradients that fade over the steps of a long text end there, and a processor multiplies such
-    numbers up to a hundred times slower. PyTorch cannot tell what was set before: afterwards it is
-    as it starts.
+    Gradients that fade over the steps of a long text end there, and a CPU multiplies such numbers
+    up to a hundred times slower. PyTorch cannot tell what was set before, so that its default is
+    set afterwards.
     """
     torch.set_flush_denormal(True)
     try:

@@ -1,6 +1,6 @@
 """A sub-word tokenizer trained on the environment's own language.
 
-DRRN reads through it (a sub-word vocabulary of 8k, as published), and so does a language model
+DRRN reads through it, and so does a language model
 that has no tokenizer of its own. Byte-pair encoding with byte fallback (Sennrich et al. 2016; Kudo
 and Richardson 2018): known words are one token each, any other text falls apart into pieces of
 words, letters and at last bytes, and no text is lost.

@@ -161,7 +161,7 @@ class TrainConfig:
     Attributes:
         steps: Environment steps, all environments together; the last update may go over it.
         n_envs: Environments played side by side.
-        checkpoint_every: Environment steps after which the next update is checkpointed.
+        checkpoint_every: Environment steps between checkpoints, rounded up to whole updates.
     """
 
     steps: Count = 1_500_000

@@ -131,11 +131,8 @@ def evaluate(
             agent.begin_test()
         slots = [_start(env, seed, config.seed) for env, seed in zip(envs, waiting, strict=False)]
         while slots:
-            with speaking_for(who):
-                if agent.privileged:
-                    agent.attach([slot.env for slot in slots])
-                chosen = np.asarray(agent.act([slot.observation for slot in slots]))
-            actions = checked_actions(chosen, len(slots), config.environment.n_actions, who)
+            worlds, seen = [slot.env for slot in slots], [slot.observation for slot in slots]
+            actions = choose_actions(agent, worlds, seen, who)
             still: list[_Slot] = []
             for slot, action in zip(slots, actions.tolist(), strict=True):
                 episode = slot.perform(action)
@@ -160,23 +157,34 @@ def _start(env: TextEnv, seed: int, run_seed: int) -> _Slot:
     return _Slot(env, seed, observation)
 
 
-def checked_actions(
-    actions: NDArray[Any], count: int, n_actions: int, who: str
+def choose_actions(
+    agent: Agent,
+    envs: Sequence[TextEnv],
+    observations: Sequence[Observation],
+    who: str,
 ) -> NDArray[np.integer]:
-    """What an agent's ``act`` returned, if it is one valid action for each observation.
+    """Asks an agent, and takes nothing but one valid action for each observation.
 
     Args:
-        actions: What it returned, as an array.
-        count: Number of observations.
-        n_actions: Size of the action set.
+        agent: The agent.
+        envs: The environments behind the observations, which only a privileged agent is shown.
+        observations: All with the same number of actions.
         who: The agent, for the message.
 
+    Returns:
+        (len(observations),) action indices.
+
     Raises:
-        AgentError: If it is not.
+        AgentError: If it raises, or returns anything else.
     """
-    where = f"{who}: act returned"
-    if actions.shape != (count,):
-        raise AgentError(f"{where} shape {actions.shape}, expected ({count},) action indices")
+    with speaking_for(who):
+        if agent.privileged:
+            agent.attach(envs)
+        actions = np.asarray(agent.act(observations))
+    where, n_actions = f"{who}: act returned", len(observations[0].action_phrases)
+    if actions.shape != (len(observations),):
+        expected = f"({len(observations)},) action indices"
+        raise AgentError(f"{where} shape {actions.shape}, expected {expected}")
     if not np.issubdtype(actions.dtype, np.integer):
         raise AgentError(f"{where} {actions.dtype}, not integers")
     if actions.min() < 0 or actions.max() >= n_actions:

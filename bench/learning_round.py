@@ -33,7 +33,7 @@ def learning_round(
     if envs.steps <= before:
         raise AgentError("update() took no environment step")
     if envs.waiting - waiting < envs.ended - ended:
-        raise AgentError("update() took episodes off the record: pop_episodes() is the harness's")
+        raise AgentError("update() called pop_episodes(), which is reserved for the harness")
     if not isinstance(metrics, Mapping):
         raise AgentError(f"update() returned {reprlib.repr(metrics)}, not a mapping of numbers")
     numbers = {str(name): _number(name, value) for name, value in metrics.items()}

@@ -227,7 +227,7 @@ def evaluate_run(
             raise RunError(other)
         manifest = run.manifest() or {}
         if manifest.get("state") not in ("trained", "complete"):
-            raise RunError(f"{run.path} is not trained yet; `glam train` goes on with it")
+            raise RunError(f"{run.path} is not trained yet; `glam train` resumes it")
         if agent.learns and run.checkpoints.latest() is None:
             raise RunError(f"{run.path} has no checkpoint, so only its rows are left")
         run.write_config(wanted)

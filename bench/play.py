@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +14,7 @@ from rich.text import Text
 from agents.base import Agent, PolicyOutput, speaking_for
 from agents.registry import is_file
 from bench.config import RunConfig
-from bench.evaluate import checked_actions
+from bench.evaluate import choose_actions
 from bench.grid_state import State, state_of
 from bench.lifecycle import build_agent, device_here, with_named_code
 from bench.profile import load_profile
@@ -198,12 +197,9 @@ class _Episode:
         agent = self._game.agent
         if agent is None:
             return self._typed(observation.action_phrases)
-        who, phrases = f"agent {self._game.title!r}", observation.action_phrases
+        who = f"agent {self._game.title!r}"
+        action = int(choose_actions(agent, [self._game.env], [observation], who)[0])
         with speaking_for(who):
-            if agent.privileged:
-                agent.attach([self._game.env])
-            chosen = np.asarray(agent.act([observation]))
-            action = int(checked_actions(chosen, 1, len(phrases), who)[0])
             shown = chances(observation, agent.policy_output([observation]), action)
         self._console.print(shown)
         if self._skip:

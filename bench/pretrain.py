@@ -1,14 +1,15 @@
-"""Pretraining of a language model that ships with the benchmark: resumable, recorded, drawn."""
+"""Pretraining of MiniFlan, which ships with the benchmark: resumable and recorded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from agents.registry import find_pretraining
+from agents.registry import load_pretraining
 from bench.config import ConfigError, validated
 from bench.interruption import StopSignal
 from bench.memory import keep_freed_memory, resume_collection
@@ -26,12 +27,11 @@ VALIDATE_EVERY = 2000
 
 
 def pretrain(
-    model: str, directory: Path, console: Console, overrides: Sequence[str] = (), threads: int = 1
+    directory: Path, console: Console, overrides: Sequence[str] = (), threads: int = 1
 ) -> Path:
-    """Pretrains a model, or goes on with what an earlier call left.
+    """Pretrains MiniFlan, or resumes what an earlier call left.
 
     Args:
-        model: Name of the model, such as ``"miniflan"``.
         directory: Where rows, checkpoints and at last the model are kept.
         console: Shows how far it is.
         overrides: ``option=number`` in place of the defaults.
@@ -41,7 +41,6 @@ def pretrain(
         Folder of the pretrained model, which transformers opens.
 
     Raises:
-        AgentError: If the model is unknown.
         ConfigError: If an option is not valid, or the directory holds a pretraining with others
             or is in use by another process.
         CheckpointError: If its checkpoints are damaged.
@@ -50,12 +49,12 @@ def pretrain(
     keep_freed_memory()
     import torch
 
-    kind = find_pretraining(model)
-    options: Any = validated(kind.Config, _options(overrides), f"pretraining of {model}")
+    kind = load_pretraining()
+    options: Any = validated(kind.Config, _options(overrides), "pretraining")
     torch.set_num_threads(threads)
     work = kind(options)
     resume_collection()
-    config = {"model": model, "threads": threads, **work.options()}
+    config = {"model": "miniflan", "threads": threads, **asdict(options)}
     stop = StopSignal()
 
     def refusal(held: str) -> ConfigError:
@@ -70,7 +69,7 @@ def pretrain(
 
 
 class _Rows:
-    """The loop with its rows; the rows are cut back to the checkpoint that is gone on from."""
+    """The loop with its rows; the rows are cut back to the checkpoint that it resumes from."""
 
     def __init__(self, directory: Path, work: Any) -> None:
         self._work = work

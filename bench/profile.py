@@ -45,9 +45,9 @@ class Profile:
         train: The budget of training.
         evaluation: What is played after training.
         seeds: One run of every agent for each.
-        agents: Options of each agent by its name in tables and paths. Three are the harness's:
-            ``agent``, the registry's name or ``path/to/file.py:Class`` where the name is only a
-            label, ``n_envs`` in place of ``train.n_envs``, and ``device`` in place of this one.
+        agents: Options of each agent, by its name in tables and paths. Three belong to the
+            harness: ``agent`` (a registered name or ``path/to/file.py:Class``, if the key is only
+            a label), ``n_envs`` and ``device`` (override the profile's).
         device: Torch device.
         threads: CPU threads of one run.
     """

@@ -1,4 +1,4 @@
-"""The agent's view as sentences, in English and French (section 4.1 and figure 2 of the paper)."""
+"""The agent's view as sentences, in English and French (BabyAI-Text, Carta et al. 2023)."""
 
 from __future__ import annotations
 

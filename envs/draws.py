@@ -16,7 +16,7 @@ import numpy as np
 _BITS = 32
 _WORD = 2**_BITS
 _AT_ONCE = 256
-"""Words drawn at once; enough for four levels of five."""
+"""Words drawn at once; enough for four out of five levels."""
 
 
 class SingleIntegers:

@@ -19,9 +19,9 @@ class FastRoomGridLevel(RoomGridLevel):
 
     @contextmanager
     def drawing_single_integers(self) -> Iterator[None]:
-        """Draws many integers at once, meanwhile, of which MiniGrid then gets one at a time.
+        """Draws integers in blocks while the block of code runs; MiniGrid gets one at a time.
 
-        So long ``np_random`` has ``integers(low, high)`` and nothing else.
+        Until then ``np_random`` has only ``integers(low, high)``.
         """
         generator = self.np_random
         with single_integers(generator) as draws:
@@ -46,7 +46,7 @@ class FastRoomGridLevel(RoomGridLevel):
             top: (column, row) of the rectangle's first cell; by default the grid's.
             size: Its columns and rows; by default all.
             reject_fn: Whether a place must not be taken.
-            max_tries: After so many cells and one more, it is given up.
+            max_tries: Gives up after so many cells and one more.
 
         Returns:
             The object's (column, row).

@@ -1,6 +1,6 @@
 """BabyAI-Text levels on stock MiniGrid, every draw taken from the episode's seed.
 
-Source: Carta et al. 2023, section 4.1 and appendix A. The public environment draws the task kind
+Source: Carta et al. 2023 and its public code. The public environment draws the task kind
 once, unseeded, when it is built; here it is the first draw of every episode.
 """
 
@@ -29,7 +29,7 @@ from minigrid.envs.babyai.core.verifier import (
 from envs.fast_level import FastRoomGridLevel
 
 HELD_OUT_PAIRS = ("yellow box", "red key", "red door", "green ball", "grey door")
-"""Colour-noun pairs that no training mission names (section 4.1)."""
+"""Colour-noun pairs that no training mission names."""
 
 TASK_KINDS = ("go to", "pick up", "put next", "sequence", "open")
 """The five kinds of the training mix, as they are named in every record."""

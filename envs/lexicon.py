@@ -1,6 +1,6 @@
 """Every word the benchmark puts in place of another: renamed, invented, synonymous, French.
 
-Source: Carta et al. 2023, section 5.3 and its public code for the word lists.
+Source: Carta et al. 2023 (Q2 and Q3) and its public code for the word lists.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FRENCH_ACTIONS = (
     "lâcher",
     "basculer",
 )
-FRENCH_IDLE_ACTIONS = ("dormir", "ne rien faire", "réfléchir")
+FRENCH_IDLE_ACTIONS = ("dormir", "ne rien faire", "réfléchir")  # the public code: "penser"
 
 RENAMED_NOUNS = {"key": "chair", "ball": "table", "box": "car"}
 INVENTED_NOUNS = {"key": "dax", "ball": "xolo", "box": "afze"}

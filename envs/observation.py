@@ -1,4 +1,4 @@
-"""What an agent receives, and the prompt made of it (figure 2 of the paper)."""
+"""What an agent receives, and the prompt made of it (Carta et al. 2023)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The evaluation splits Q1 to Q3 and the further published variants, as one table.
 
-Source: Carta et al. 2023, sections 5.2 to 5.4 and appendix; word lists from the public code.
+Source: Carta et al. 2023, Q1 to Q3 and ablations; word lists from the public code.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Split:
         name: Name on the command line and in every record.
         title: Name in tables and figures.
         question: The research question it answers; ``"reference"`` for a split that only serves
-            to compare another with, ``"variant"`` for those outside the article's main table.
+            to compare another with, ``"variant"`` for those outside the paper's main table.
         level: Level that is played.
         view: Wording of goals, sentences and actions.
         reference: Split that a change of success is measured against.
@@ -128,7 +128,7 @@ _TABLE = (
 SPLITS: Mapping[str, Split] = MappingProxyType({split.name: split for split in _TABLE})
 
 ARTICLE_SPLITS = tuple(s.name for s in _TABLE if s.question != "variant")
-"""The rows of the article's main table, in its order."""
+"""The rows of the paper's main table, in its order."""
 
 TEST_SEED_BASE = 1_000_000_000
 """First test seed; training seeds lie above ``2**32`` and never meet these."""

@@ -63,7 +63,7 @@ class StepResult:
 
 
 def training_seed(run_seed: int, env: int, episode: int) -> int:
-    """Seed of a training episode: a function of the run's seed, the environment and its count.
+    """Seed of a training episode: a function of the run's seed, the environment and its episode.
 
     Returns:
         A number in [2**32, 2**63), away from the test episodes' seeds.

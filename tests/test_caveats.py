@@ -24,6 +24,14 @@ def test_caveats_name_what_a_reader_must_know(tmp_path):
         assert expected in sentences
 
 
+def test_the_papers_setting_is_not_all_of_its_experiment(tmp_path):
+    said = {"tests": {"train": outcomes(890, 1000)}, "steps": 1_500_000}
+    write_run(tmp_path, "gflan-t5", 0, profile="paper", **said)
+    assert caveats(read_records(tmp_path))[0].startswith("The paper's setting, but for this: ")
+    write_run(tmp_path, "gflan-t5", 1, profile="laptop", **said)
+    assert caveats(read_records(tmp_path))[0].startswith("This is not the paper's setting: ")
+
+
 def test_seeds_of_another_origin_are_named(tmp_path):
     for seed, (weights, torch) in enumerate((("a", "2.13"), ("a", "2.13"))):
         origin = {"weight_files_sha256": weights, "versions": {"torch": torch}}

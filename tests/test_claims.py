@@ -51,7 +51,7 @@ def test_of_a_users_agent_the_article_claims_nothing(tmp_path):
         write_run(tmp_path, "mine", seed, training=training(13))
     (q1, *_) = verdicts(read_records(tmp_path))
     assert q1.outcome == SAME
-    assert q1.evidence.endswith("; as fast, but not the article's: mine 0.65")
+    assert q1.evidence.endswith("; as fast, but not the paper's: mine 0.65")
 
 
 def test_a_tie_is_no_verdict_and_nor_is_a_rival_of_ours_alone(tmp_path):

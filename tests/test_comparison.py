@@ -145,6 +145,20 @@ def test_in_the_papers_setting_the_interval_decides(tmp_path):
     assert verdicts["french-goto"] == "not measured: missing"
 
 
+def test_beside_the_rate_stands_what_the_public_code_would_count(tmp_path):
+    # of the five kinds in turn "go to" alone is solved, in half of the others' steps
+    path = write_run(tmp_path, "gflan-t5", 0, tests={"train": [1, 0, 0, 0, 0] * 2})
+    rows = path / "evaluation" / "train.csv"
+    lines = rows.read_text().splitlines(keepends=True)
+    rows.write_text(
+        "".join(line if ",go to," in line else line.replace(",10,", ",20,") for line in lines)
+    )
+    table = comparison_table(read_records(tmp_path), read_paper())
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert row["success"].text.startswith("0.20")
+    assert row["success, first to finish"].text.startswith("0.33")  # counts 2 of 6
+
+
 def test_one_seed_is_not_compared_and_a_failed_run_is_said(tmp_path):
     tests = {"train": outcomes(890, 1000)}
     write_run(tmp_path, "gflan-t5", 0, tests=tests, profile="paper", steps=1_500_000)

@@ -56,12 +56,12 @@ def test_two_pretrainings_in_one_directory_are_refused(tmp_path):
         locked(tmp_path / ".lock", LookupError),
         pytest.raises(ConfigError, match=rf"in use by process {os.getpid()}; give another --out"),
     ):
-        pretrain("miniflan", tmp_path, quiet(), ["steps=1"])
+        pretrain(tmp_path, quiet(), ["steps=1"])
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize("option", ["steps=0", "warmup=0", "batch_tokens=0", "decay=1.5"])
 def test_options_of_pretraining_out_of_range_are_named(tmp_path, option):
     with pytest.raises(ConfigError, match=option.partition("=")[0]):
-        pretrain("miniflan", tmp_path, quiet(), [option])
+        pretrain(tmp_path, quiet(), [option])
     assert not list(tmp_path.iterdir())

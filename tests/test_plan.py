@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from agents import AgentError, find
-from agents.registry import BUILT_IN, load_cost
+from agents.registry import BUILT_IN
 from bench.cli import cli
 from bench.planning.gpus import EFFICIENCY, LAUNCH_SECONDS, Gpu, gpus, updates_of
 from bench.planning.plan import AgentPlan
@@ -24,7 +24,7 @@ def cost_of(agent: str, model: str, **options):
     entry = find(agent)
     agent_class = entry.load()
     chosen = {**entry.preset, "model": model, "value_hidden": VALUE, **options}
-    return load_cost(entry, agent_class.Config(**chosen), 6)
+    return agent_class.cost(agent_class.Config(**chosen), 6)
 
 
 def test_a_variant_in_a_file_costs_what_its_model_costs(tmp_path):
@@ -33,7 +33,8 @@ def test_a_variant_in_a_file_costs_what_its_model_costs(tmp_path):
     mine = cost_of(f"{tmp_path / 'mine.py'}:Mine", "miniflan")
     theirs = cost_of("gflan-t5", "miniflan")
     assert mine.parameters == theirs.parameters
-    assert load_cost(find("drrn"), find("drrn").load().Config(), 6) is None
+    drrn = find("drrn").load()
+    assert drrn.cost(drrn.Config(), 6) is None
 
 
 def hand_counted(width: int, inner: int, ff: int, layers: int, length: int) -> int:
@@ -69,7 +70,7 @@ def test_flops_parameters_and_memory_of_flan_t5_small_are_those_counted_by_hand(
 
 def test_language_models_are_planned_without_their_weights_and_no_one_else() -> None:
     costs = {
-        name: load_cost(entry, entry.load().Config(**entry.preset), 6)
+        name: entry.load().cost(entry.load().Config(**entry.preset), 6)
         for name, entry in BUILT_IN.items()
         if "smollm2" not in name  # its dimensions are in a package that need not be here
     }

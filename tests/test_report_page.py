@@ -142,7 +142,7 @@ def test_the_page_stands_alone_and_its_links_lead_somewhere(directory, page):
 
 def test_every_cell_says_where_it_comes_from(page):
     popovers = re.findall(r"<div popover.*?</div>\s*<p.*?</p>", page, re.DOTALL)
-    assert len(popovers) == 3 * 7  # the article's splits are always shown
+    assert len(popovers) == 3 * 7  # the paper's splits are always shown
     (played,) = (p for p in popovers if 'id="from-bot-english-goto"' in p)
     assert "6 of 6" in played
     assert 'href="bot/seed-3/evaluation/english-goto.csv"' in played

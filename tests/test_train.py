@@ -114,7 +114,7 @@ BAD_UPDATES = {
     "other names": ("return {f'x{self.n}': 0.0}", "logs x1, x2 in some updates only"),
     "episodes": (
         "[envs.step(np.zeros(4, int)) for _ in range(99)]; envs.pop_episodes(); return {}",
-        "took episodes off the record",
+        "reserved for the harness",
     ),
     "our column": ("return {'steps': 1.0}", "logs 'steps', which is the harness's own column"),
     "raises": ("raise KeyError('lost')", "KeyError: 'lost'"),

@@ -307,6 +307,13 @@ class LanguageModelAgent(Agent):
         used = config.pretrained or config.pretrained_embeddings
         return weight_files(config.model) if used else ()
 
+    @classmethod
+    def cost(cls, config: LanguageModelConfig, n_actions: int) -> Any:
+        """Counts work and memory from the model's dimensions alone."""
+        from agents.language_model.planning.cost import LanguageModelCost
+
+        return LanguageModelCost(config, n_actions, learns=cls.learns)
+
     def identity(self) -> Mapping[str, Any]:
         """Label and model for the records."""
         own = None if is_ours(Path(inspect.getfile(type(self)))) else type(self).__name__

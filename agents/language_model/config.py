@@ -14,8 +14,7 @@ from agents.schedule import Decay
 class LanguageModelConfig:
     """Options of a language-model agent.
 
-    The defaults are the paper's (section 3 and appendix E), but for the model: it must be there
-    without a network.
+    The defaults are the paper's, except for the model, which must be there without a network.
 
     Attributes:
         model: ``"miniflan"`` (ships with the benchmark), ``"smollm2"`` (from a package), a folder,
@@ -24,9 +23,10 @@ class LanguageModelConfig:
         pretrained_embeddings: Without pretraining, keep the checkpoint's token embeddings.
         policy_head: ``"lm_head"``: the LM head scores the actions' words; ``"action_heads"``: an
             MLP with one output per action.
-        scoring: ``"log_probabilities"`` (the paper) or ``"logits"`` (the public code's sum).
+        scoring: ``"log_probabilities"`` (the paper) or ``"logits"`` (the public code's
+            sum, without its bonus for padding).
         value_hidden: Width of the value head's (and action heads') hidden layers.
-        learning_rate: Adam's step size.
+        learning_rate: Adam's learning rate.
         learning_rate_decay: ``"none"``, or ``"linear"``: to 0 at the end of training.
         adam_beta1: Adam's first decay.
         adam_beta2: Adam's second decay.
@@ -44,7 +44,8 @@ class LanguageModelConfig:
         reward_scale: Factor on rewards while learning.
         normalize_advantage: Whether a minibatch's advantages are standardised.
         bootstrap_on_timeout: Whether a time-out is bootstrapped; published: it ends the episode.
-        max_batch_tokens: Prompt tokens in one forward pass; bounds memory, not results.
+        max_batch_tokens: Prompt tokens in one forward pass; bounds memory and
+            changes results only by rounding.
         lora_rank: Train adapters of this rank beside frozen weights; None: the whole model.
         activation_checkpointing: Compute each layer again in the backward pass instead of keeping
             what it computed: less memory, about a third more time, the same gradients.

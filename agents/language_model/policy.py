@@ -1,4 +1,4 @@
-"""A language model as policy and value function (section 3 of the paper)."""
+"""A language model as policy and value function, as in GLAM (Carta et al. 2023)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Scoring = Literal["log_probabilities", "logits"]
 
 
 def mlp_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """The paper's head: two hidden layers with sigmoids between (appendix E)."""
+    """The paper's head: two hidden layers with sigmoids between."""
     return nn.Sequential(
         nn.Linear(inputs, hidden),
         nn.Sigmoid(),
@@ -32,7 +32,7 @@ def mlp_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 class LanguageModelPolicy(nn.Module):
     """Scores actions with the LM head or with action heads, and estimates the value.
 
-    LP(a|p) = Σ_j log P(w_j | p, w_<j) and π(a|p) = softmax over the actions (equation 2). All
+    LP(a|p) = Σ_j log P(w_j | p, w_<j) and π(a|p) = softmax over the actions. All
     actions are read in one pass as a prefix tree. Its first node, whose state the value head and
     the action heads read, is a T5's decoder start token or a causal model's last prompt token.
 

@@ -1,4 +1,4 @@
-"""The language model as it comes: the article's floor for what learning adds."""
+"""The language model as it comes: the paper's floor for what learning adds."""
 
 from __future__ import annotations
 

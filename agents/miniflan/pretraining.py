@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -35,10 +35,10 @@ class PretrainingConfig:
         steps: Batches, of both stages.
         grow_after: Batches of the first stage; after it two attention heads are added.
         batch_tokens: Rough number of prompt tokens in a batch.
-        matrix_learning_rate: Muon's step size for weight matrices.
-        learning_rate: Adam's step size for embeddings and norms.
-        bias_learning_rate: Adam's step size for the biases of relative positions.
-        warmup: Batches over which the step sizes rise from 0 in each stage.
+        matrix_learning_rate: Muon's learning rate for weight matrices.
+        learning_rate: Adam's learning rate for embeddings and norms.
+        bias_learning_rate: Adam's learning rate for the biases of relative positions.
+        warmup: Batches over which the learning rates rise from 0 in each stage.
         easy: Share of the first stage, at the start, that is of the mixture's easy part.
         decay: Share of each stage, at the end, over which they fall to 0.
         smoothed: Share of each stage, at the end, whose labels are smoothed (Szegedy et al. 2016):
@@ -87,7 +87,7 @@ class Pretraining:
         self._optimizers = self._make_optimizers()
 
     def _make_optimizers(self) -> dict[str, tuple[torch.optim.Optimizer, float]]:
-        """Fresh ones with their largest step sizes, by name."""
+        """Fresh ones with their largest learning rates, by name."""
         config = self.config
         self.model.train()
         matrices, biases, others = [], [], []
@@ -245,10 +245,6 @@ class Pretraining:
                 for answers in self.exact(sheet.examples[start : start + _ASKED_AT_ONCE]):
                     verdicts += answers
             yield sheet.task, sheet.things, sheet.chance, len(verdicts), sum(verdicts)
-
-    def options(self) -> dict[str, float]:
-        """The options as numbers, to be recorded."""
-        return asdict(self.config)
 
     def _weights(self) -> dict[str, Tensor]:
         """Weights without the two names under which T5 repeats its embeddings."""

@@ -1,1 +1,1 @@
-"""Commands of ``glam`` that `bench.cli` adds to its own."""
+"""The commands of ``glam``, one module each; `bench.cli` puts them together."""

@@ -55,7 +55,7 @@ OUT = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("runs"),
     show_default=True,
-    help="Directory that all runs are kept under.",
+    help="Directory under which all runs are kept.",
 )
 DEVICE = click.option(
     "--device", metavar="NAME", help="Torch device in place of the profile's: cpu, cuda, cuda:1."
@@ -63,8 +63,7 @@ DEVICE = click.option(
 FORCE_NEW = click.option(
     "--force-new",
     is_flag=True,
-    help="Start afresh; what is there is moved aside, not deleted. What is complete and the same "
-    "stays.",
+    help="Start afresh: existing runs are moved aside, not deleted; identical complete runs stay.",
 )
 
 

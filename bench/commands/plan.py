@@ -24,7 +24,7 @@ from bench.commands.options import AGENTS, DEVICE, PROFILE, SET, options, with_d
 @click.option(
     "--readme",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
-    help="Also put what is printed between the marks of the plan in this file.",
+    help="Also write the output into this file's plan block.",
 )
 def plan(
     profile: str,

@@ -54,7 +54,7 @@ _LOCAL, _SLURM, _TRIED = "local", "slurm", "submitit-local"
     "grids",
     multiple=True,
     metavar="KEY=VALUE,VALUE",
-    help="Every one of these values, e.g. agents.drrn.gamma=0.9,0.99; repeatable: all "
+    help="Try each of these values, e.g. agents.drrn.gamma=0.9,0.99; repeatable: all "
     "combinations, each in a directory that is named after it.",
 )
 @click.option(
@@ -68,8 +68,8 @@ _LOCAL, _SLURM, _TRIED = "local", "slurm", "submitit-local"
     type=click.Choice([_LOCAL, _SLURM, _TRIED]),
     default=_LOCAL,
     show_default=True,
-    help="Where runs go: processes of this machine, SLURM's queue through submitit, or "
-    "submitit's jobs on this machine, to try out what slurm does.",
+    help="Where to run: local processes, SLURM through submitit, or submitit's local jobs (to try "
+    "the SLURM path).",
 )
 @click.option(
     "--slurm",
@@ -81,7 +81,8 @@ _LOCAL, _SLURM, _TRIED = "local", "slurm", "submitit-local"
 @click.option(
     "--launch",
     metavar="COMMAND",
-    help="What starts each run in place of python, e.g. 'accelerate launch --num_processes 4'.",
+    help="Command that starts each run instead of python, such as "
+    "'accelerate launch --num_processes 4'.",
 )
 @click.option("--no-report", is_flag=True, help="Leave tables and figures to `glam report`.")
 def reproduce(
@@ -102,8 +103,7 @@ def reproduce(
 ) -> int:
     """Train and test a profile's agents, then write the report.
 
-    Runs that are complete are skipped, and those that were interrupted are gone on with: to resume,
-    give the same command again.
+    Complete runs are skipped and interrupted ones resumed: to resume, repeat the command.
     """
     import json
 

@@ -122,7 +122,7 @@ def reproduce(
         console: A terminal gets a live table, anything else plain lines.
         jobs: Number of processes side by side.
         executor: Starts them; by default on this machine.
-        force_new: Whether a run that cannot be gone on with is moved aside.
+        force_new: Whether a run that cannot be resumed is moved aside.
 
     Returns:
         How each of the runs ended, in their order.

@@ -69,8 +69,8 @@ def slurm_options(pairs: Sequence[str]) -> dict[str, Any]:
     delay = options.setdefault("signal_delay_s", _SIGNAL_SECONDS)
     if type(delay) is not int or delay < 0 or limit * 60 <= delay + _SIGNAL_EARLY_SECONDS:
         raise ConfigError(
-            f"--slurm time={limit}: its signal may come {_SIGNAL_EARLY_SECONDS} s more than "
-            f"signal_delay_s={delay} before the end, and a job must have begun by then"
+            f"--slurm time={limit}: too short; SLURM may signal up to {_SIGNAL_EARLY_SECONDS} s "
+            f"before signal_delay_s={delay}, and a job must have begun by then"
         )
     return options
 

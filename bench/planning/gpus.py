@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 EFFICIENCY: Mapping[str, float] = MappingProxyType({"float32": 0.5, "bfloat16": 0.3})
-"""Assumed share of a GPU's peak that training reaches; not measured, there is no GPU here."""
+"""Assumed share of a GPU's peak that training reaches; never measured."""
 
 LAUNCH_SECONDS = 10e-6
 """Assumed time of one operation on a GPU, however small."""

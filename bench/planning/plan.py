@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from agents.registry import find, load_cost
+from agents.base import speaking_for
+from agents.registry import find
 from bench.config import RunConfig, validated
 from bench.lifecycle import build_agent, device_here
 from bench.planning.gpus import Gpu, gpus, updates_of
@@ -111,12 +112,12 @@ def machine_line(device: str) -> str:
 
 
 def _plan(config: RunConfig, runs: int, play: RandomPlay, seconds: float) -> AgentPlan:
-    entry = find(config.entry)
-    agent_class = entry.load()
+    agent_class = find(config.entry).load()
     options: Any = validated(agent_class.Config, config.agent_options, f"agents.{config.agent}")
     test_steps = round(config.evaluation.episodes * sum(play.test_lengths.values()))
     plan = AgentPlan(config.agent, runs, 0, 0, test_steps)
-    cost = load_cost(entry, options, config.environment.n_actions)
+    with speaking_for(f"agent {config.agent!r}, cost()"):
+        cost = agent_class.cost(options, config.environment.n_actions)
     if cost is not None:
         _reckon(plan, config, cost, play, learns=agent_class.learns)
         reckoned = plan.seconds.get("training", 0.0) / max(plan.updates, 1)

@@ -1,4 +1,4 @@
-"""Q2 and Q3 in the article's layout, for ours and for the paper's numbers; success by task kind."""
+"""Q2 and Q3 in the paper's layout, for ours and for the paper's numbers; success by task kind."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Pair:
 
 
 def generalisation(records: Records) -> Figure:
-    """Q2 and Q3 in the article's layout: light bar the reference, dark bar the split.
+    """Q2 and Q3 in the paper's layout: light bar the reference, dark bar the split.
 
     On top the relative change; points are seeds, lines 95% t intervals, cut at 0 and 1.
     """

@@ -8,7 +8,7 @@ from bench.config import differences
 from bench.reporting import measures
 from bench.reporting.completeness import training_gap
 from bench.reporting.records import ENDED, MISSING, Records, Run
-from bench.reporting.setting import departures
+from bench.reporting.setting import STANDING_DEPARTURES, departures
 from bench.storage.manifest import commits, origins
 
 _MOST_OF_BUDGET = 1.1
@@ -17,8 +17,9 @@ _MOST_OF_BUDGET = 1.1
 
 def caveats(records: Records) -> tuple[str, ...]:
     """Sentences on the setting, the runs that are not whole, and what cannot be compared."""
+    apart = departures(records)
     return (
-        *departures(records),
+        *(apart or (f"The paper's setting, but for this: {'; '.join(STANDING_DEPARTURES)}.",)),
         *_seeds(records),
         *(sentence for run in records.runs for sentence in _incomplete(run)),
         *_training_gaps(records),

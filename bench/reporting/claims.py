@@ -1,4 +1,4 @@
-"""The article's claims, checked on what was measured, each by a rule that is spelled out."""
+"""The paper's claims, checked on what was measured, each by a rule that is spelled out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bench.reporting.table_format import percent, rounded
 
 SUBJECT = "gflan-t5"
 RIVALS = ("npae-flan-t5", "drrn", "symbolic-ppo")
-"""The article's."""
+"""The paper's."""
 ABLATIONS = ("npe-flan-t5",)
-"""Ours: held against it as well, but not missed. Of a user's agents the article claims nothing."""
+"""Ours: held against it as well, but not missed. Of a user's agents the paper claims nothing."""
 MARGIN_OVER_RANDOM = 0.1
 """Success above Random's on the reference, below which an agent has nothing to lose."""
 
@@ -89,7 +89,7 @@ def _fastest_learner(records: Records) -> Verdict:
         f"{agent} {rounded(se.mean, 2)}" for agent, se in measured.items() if se.mean >= own.mean
     ]
     if faster:
-        evidence += f"; as fast, but not the article's: {', '.join(faster)}"
+        evidence += f"; as fast, but not the paper's: {', '.join(faster)}"
     outcome = SAME if own.mean > rivals[best].mean else DIFFERENT
     return Verdict(claim, UNDECIDED if own.mean == rivals[best].mean else outcome, evidence)
 

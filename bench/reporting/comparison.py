@@ -57,6 +57,7 @@ class Comparison:
         split: Name of the split.
         published: The paper's success rate.
         cell: Ours by seed.
+        first_to_finish: Ours, counted as the public code counts, by seed.
         published_result: The paper's result in one word of `RULE`; empty if it cannot be said.
         result: Ours.
         verdict: What `RULE` makes of it.
@@ -66,6 +67,7 @@ class Comparison:
     split: str
     published: float
     cell: Cell
+    first_to_finish: Cell
     published_result: str
     result: str
     verdict: str
@@ -77,7 +79,7 @@ class Comparison:
 
 
 def comparisons(records: Records, paper: PaperResults) -> tuple[Comparison, ...]:
-    """Every agent of ours that the paper has results for, on every split of the article."""
+    """Every agent of ours that the paper has results for, on every split of the paper."""
     setting = _setting(records)
     found = []
     for agent in records.agents:
@@ -104,7 +106,8 @@ def comparisons(records: Records, paper: PaperResults) -> tuple[Comparison, ...]
             verdict = _verdict(cell, published, theirs, ours, setting)
             if cell.values and lacks_pretraining(records, agent):
                 verdict = "not comparable: model not pretrained"
-            found.append(Comparison(agent, split, published, cell, theirs, ours, verdict))
+            alike = measures.success_first_to_finish(records, agent, split)
+            found.append(Comparison(agent, split, published, cell, alike, theirs, ours, verdict))
     return tuple(found)
 
 

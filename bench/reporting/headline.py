@@ -11,7 +11,9 @@ from rich.table import Table as RichTable
 
 from bench.reporting import measures
 from bench.reporting.claims import verdicts
+from bench.reporting.comparison import SAME_DIRECTION, WITHIN, comparisons, count_verdicts
 from bench.reporting.marked_block import replace_block
+from bench.reporting.paper import read_paper
 from bench.reporting.records import Records, read_records
 from bench.reporting.setting import departures, describe_setting, profiles
 from bench.reporting.table_format import Entry, Table, markdown_body, rate_entry
@@ -23,7 +25,7 @@ END = "<!-- end of results -->"
 
 
 def headline_table(records: Records) -> Table:
-    """Success of every agent on the article's splits, and its sample efficiency."""
+    """Success of every agent on the paper's splits, and its sample efficiency."""
     rows: list[tuple[Entry | str, ...]] = []
     for agent in records.agents:
         learns = any(run.learns for run in records.of(agent))
@@ -60,7 +62,7 @@ def print_headline(directory: Path, written: list[Path], console: Console) -> No
     )
     shown.add_column(table.columns[0], no_wrap=True)
     for column in table.columns[1:]:
-        # One word a line: so the article's table fits 80 columns.
+        # One word a line: so the paper's table fits 80 columns.
         shown.add_column("\n".join(column.split()))
     for agent, row in zip(records.agents, table.rows, strict=True):
         texts = [cell if isinstance(cell, str) else cell.text for cell in row[1:]]
@@ -69,6 +71,7 @@ def print_headline(directory: Path, written: list[Path], console: Console) -> No
     for verdict in verdicts(records):
         claim = verdict.claim.partition(" (")[0]
         console.print(f"{claim}: [bold]{verdict.outcome}[/bold]", highlight=False)
+    console.print(f"Every agent on every split: {_split_by_split(records)}", highlight=False)
     for sentence in departures(records):
         console.print(sentence, style="dim", highlight=False, markup=False)
     page = directory / "report.html"
@@ -94,6 +97,10 @@ def readme_block(directory: Path, readme: Path) -> str:
     outcomes = [
         f"- {v.claim.partition(' (')[0]}: **{v.outcome}** ({v.evidence})" for v in verdicts(records)
     ]
+    outcomes.append(
+        f"- Every agent on every split ([comparison]({place}/tables/comparison.md)): "
+        f"{_split_by_split(records)}"
+    )
     parts = [
         BEGIN,
         f"{table.title} Profile {profiles(records)}; seeds, intervals, replays and where every "
@@ -104,6 +111,17 @@ def readme_block(directory: Path, readme: Path) -> str:
         END,
     ]
     return "\n\n".join(parts)
+
+
+def _split_by_split(records: Records) -> str:
+    """How many comparisons with the paper ended in each verdict, and whose did not agree."""
+    compared = comparisons(records, read_paper())
+    parts = []
+    for verdict, count in count_verdicts(compared).items():
+        of = dict.fromkeys(records.label(c.agent) for c in compared if c.verdict == verdict)
+        whose = "" if verdict in (WITHIN, SAME_DIRECTION) else f" ({', '.join(of)})"
+        parts.append(f"{count} {verdict}{whose}")
+    return "; ".join(parts)
 
 
 def write_readme(directory: Path, readme: Path) -> None:

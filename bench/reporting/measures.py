@@ -93,6 +93,19 @@ def _rate(run: Run, split: str) -> float | None:
     return None if rows is None or rows.empty else float(rows["success"].mean())
 
 
+def success_first_to_finish(records: Records, agent: str, split: str) -> Cell:
+    """Success rate on a split's test episodes, counted as the public code would, by seed."""
+
+    def rate(run: Run) -> float | None:
+        rows = run.test_rows(split)
+        if rows is None or rows.empty:
+            return None
+        kinds = rows.groupby("task_kind")[["success", "length"]].mean()
+        return statistics.first_to_finish_rate(kinds["success"], kinds["length"])
+
+    return per_seed(records, agent, rate)
+
+
 def success_by_kind(records: Records, agent: str, split: str, kind: str) -> Cell:
     """Success rate over the test episodes of one task kind of a split, by seed."""
 
@@ -100,7 +113,8 @@ def success_by_kind(records: Records, agent: str, split: str, kind: str) -> Cell
         rows = run.test_rows(split)
         if rows is None:
             return None
-        return statistics.rates_by_task_kind(list(rows["task_kind"]), rows["success"]).get(kind)
+        own = rows["success"][rows["task_kind"] == kind]
+        return None if own.empty else float(own.mean())
 
     return per_seed(records, agent, rate)
 
@@ -222,7 +236,7 @@ def _both_played(
 
 
 def article_scores(records: Records, agent: str) -> NDArray[np.float64]:
-    """Success rates of the seeds that played all of the article's questions, [seeds, splits].
+    """Success rates of the seeds that played all of the paper's questions, [seeds, splits].
 
     The split that only serves as a reference is left out.
     """
@@ -231,7 +245,7 @@ def article_scores(records: Records, agent: str) -> NDArray[np.float64]:
 
 
 def article_success(records: Records, agent: str) -> Cell:
-    """Mean of a seed's success rates on the article's questions, for those that played them all."""
+    """Mean of a seed's success rates on the paper's questions, for those that played them all."""
 
     def mean(run: Run) -> float | None:
         rates = _article_rates(run)
@@ -249,7 +263,7 @@ def _article_rates(run: Run) -> list[float] | None:
 
 
 def splits(records: Records) -> tuple[str, ...]:
-    """Splits to report: the article's, then every other that a run evaluated or was asked for."""
+    """Splits to report: the paper's, then every other that a run evaluated or was asked for."""
     asked = {
         name
         for run in records.runs
@@ -262,7 +276,7 @@ def splits(records: Records) -> tuple[str, ...]:
 def comparisons(split: str) -> tuple[str | None, ...]:
     """What the success on a split is set against: its own reference, and the train tasks.
 
-    Only French differs: the article draws it against the train tasks, but it is played on go to.
+    French is played on go to and is set against that; against the train tasks too, as the others.
     """
     reference = SPLITS[split].reference if split in SPLITS else "train"
     return (reference,) if reference in (None, "train") else (reference, "train")

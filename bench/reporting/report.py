@@ -81,7 +81,7 @@ def _markdown(
         f"# GLAM-Bench, profile {profiles(records)}\n\nThe same with replays and provenance: "
         "[report.html](report.html).",
         setting,
-        "## The article's claims\n\nJudged by the means over seeds, in the setting above only.",
+        "## The paper's claims\n\nJudged by the means over seeds, in the setting above only.",
         "\n".join(["| claim and rule | outcome | evidence |", "|---|---|---|", *lines]),
         "## Q1: sample efficiency",
         _table(by_name["q1"]),

@@ -7,7 +7,6 @@ from pooled episodes. `wilson_interval` is the one exception: it speaks of a sin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats  # type: ignore[import-untyped]
 
 CONFIDENCE = 0.95
+"""Coverage of every interval."""
 
 
 @dataclass(frozen=True)
@@ -32,23 +32,21 @@ class SeedMean:
     n: int
 
 
-def mean_over_seeds(values: ArrayLike, confidence: float = CONFIDENCE) -> SeedMean:
+def mean_over_seeds(values: ArrayLike) -> SeedMean:
     """Mean and Student t interval of one value per seed, with seeds - 1 degrees of freedom.
 
     Args:
         values: One value per seed, shape [seeds].
-        confidence: Coverage of the interval, in (0, 1).
 
     Returns:
         The mean; its half-width is NaN below two seeds and zero only where all seeds agree.
 
     Raises:
-        ValueError: If `values` is not one-dimensional or `confidence` is outside (0, 1).
+        ValueError: If `values` is not one-dimensional.
     """
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1:
         raise ValueError(f"expected one value per seed, shape [seeds]; got shape {sample.shape}")
-    _check_confidence(confidence)
     n = sample.size
     if n == 0:
         return SeedMean(math.nan, math.nan, 0)
@@ -56,7 +54,7 @@ def mean_over_seeds(values: ArrayLike, confidence: float = CONFIDENCE) -> SeedMe
         return SeedMean(float(sample[0]), math.nan, 1)
     if np.all(sample == sample[0]):  # the rounded mean of equal values can differ from them
         return SeedMean(float(sample[0]), 0.0, n)
-    quantile = stats.t.ppf(0.5 + confidence / 2, df=n - 1)
+    quantile = stats.t.ppf(0.5 + CONFIDENCE / 2, df=n - 1)
     half_width = quantile * sample.std(ddof=1) / math.sqrt(n)
     return SeedMean(float(sample.mean()), float(half_width), n)
 
@@ -124,7 +122,7 @@ def sample_efficiency(curve: ArrayLike) -> float:
     return float(rates.mean()) if rates.size else math.nan
 
 
-def steps_to_threshold(curve: ArrayLike, budget: int, threshold: float = 0.8) -> float | None:
+def steps_to_threshold(curve: ArrayLike, budget: int, threshold: float) -> float | None:
     """First window end at which the success rate of the window just ended reaches a threshold.
 
     Args:
@@ -144,23 +142,21 @@ def steps_to_threshold(curve: ArrayLike, budget: int, threshold: float = 0.8) ->
     return float(ends[reached[0]]) if reached.size else None
 
 
-def rates_by_task_kind(kinds: Sequence[str], success: Iterable[float]) -> dict[str, float]:
-    """Success rate of each task kind that occurs.
+def first_to_finish_rate(rates: ArrayLike, lengths: ArrayLike) -> float:
+    """Success rate of a test that ends with the first episodes to finish, as the public code's.
+
+    Each of its environments keeps one task kind, so a kind counts as often as its episodes fit
+    into the same number of steps. What a long test tends to, with as many environments of each.
 
     Args:
-        kinds: Task kind per episode, length [episodes].
-        success: 0 or 1 per episode, length [episodes].
+        rates: Success rate on each task kind, shape [kinds].
+        lengths: Mean steps of an episode of each, shape [kinds].
 
     Returns:
-        Success rate by task kind, in order of first occurrence; one without episodes is left out.
-
-    Raises:
-        ValueError: If the lengths differ.
+        The mean of the rates, weighted by 1 / length.
     """
-    outcomes: dict[str, list[float]] = {}
-    for kind, succeeded in zip(kinds, success, strict=True):
-        outcomes.setdefault(kind, []).append(succeeded)
-    return {kind: float(np.mean(values)) for kind, values in outcomes.items()}
+    weights = 1 / np.asarray(lengths, dtype=np.float64)
+    return float(np.average(np.asarray(rates), weights=weights))
 
 
 def interquartile_mean(scores: ArrayLike) -> float:
@@ -200,9 +196,7 @@ def probability_of_improvement(ours: ArrayLike, theirs: ArrayLike) -> float:
     return float(((gap > 0) + 0.5 * (gap == 0)).mean())
 
 
-def wilson_interval(
-    successes: int, episodes: int, confidence: float = CONFIDENCE
-) -> tuple[float, float]:
+def wilson_interval(successes: int, episodes: int) -> tuple[float, float]:
     """Wilson score interval of the success rate of one checkpoint (Wilson 1927).
 
     It covers the draw of the test episodes only, not the spread between seeds: never use it on
@@ -211,28 +205,12 @@ def wilson_interval(
     Args:
         successes: Successful test episodes.
         episodes: Test episodes.
-        confidence: Coverage of the interval, in (0, 1).
 
     Returns:
         Lower and upper bound, in [0, 1].
 
     Raises:
-        ValueError: If not 0 <= successes <= episodes with episodes > 0, or `confidence` is outside
-            (0, 1).
+        ValueError: If not 0 <= successes <= episodes with episodes > 0.
     """
-    if not (episodes > 0 and 0 <= successes <= episodes):
-        raise ValueError(f"expected 0 <= successes <= episodes, got {successes} of {episodes}")
-    _check_confidence(confidence)
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
-    rate = successes / episodes
-    centre = (rate + z**2 / (2 * episodes)) / (1 + z**2 / episodes)
-    spread = z * math.sqrt(rate * (1 - rate) / episodes + z**2 / (4 * episodes**2))
-    half_width = spread / (1 + z**2 / episodes)
-    low = 0.0 if successes == 0 else centre - half_width  # exact where rounding is not
-    high = 1.0 if successes == episodes else centre + half_width
-    return low, high
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be in (0, 1), got {confidence}")
+    interval = stats.binomtest(successes, episodes).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -110,7 +110,7 @@ def generalisation_table(records: Records, paper: PaperResults) -> Table:
         notes=(
             "In parentheses: change of the mean success rate relative to the reference split, over "
             "the seeds that have both. French is played on go to tasks, so its reference is "
-            "English go to; the article draws it against the train tasks.",
+            "English go to; it is set against the train tasks too, as the other splits are.",
             INTERVAL_NOTE,
             published_note(*paper.success_sources),
         ),

@@ -20,7 +20,7 @@ _log = logging.getLogger("glam")
 
 
 class CheckpointError(ValueError):
-    """A saved state that cannot be gone on from."""
+    """A saved state that cannot be resumed."""
 
 
 @dataclass(frozen=True)

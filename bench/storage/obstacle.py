@@ -27,7 +27,7 @@ def obstacle(
         run: The directory.
         config: The run asked for.
         model: The model's identity, once it is known.
-        processes: How many processes are to go on with it, if that is asked: another number
+        processes: How many processes are to resume it, if that is asked: another number
             would sum in another order.
 
     Returns:
@@ -98,7 +98,7 @@ def _changes(
     if processes not in (None, before):
         yield (
             f"number of processes (was {before}, now {processes}): "
-            f"`accelerate launch --num_processes {before}` goes on with it"
+            f"`accelerate launch --num_processes {before}` resumes it"
         )
 
 

@@ -20,7 +20,7 @@ class TensorBoardLog:
 
         Args:
             directory: The run's ``tensorboard/``; None where another process writes it.
-            steps: Environment steps that this sitting goes on from; what an earlier one showed
+            steps: Environment steps that this sitting resumes from; what an earlier one showed
                 beyond them was lost with it, and TensorBoard drops it.
         """
         self._writer: Any = None

@@ -23,7 +23,7 @@ from summary import table
 from transformers import PreTrainedTokenizerFast, T5Config
 
 from agents.miniflan.architecture import MINIFLAN_FOLDER
-from agents.registry import find, load_cost
+from agents.registry import find
 from bench.config import RunConfig, validated
 from bench.lifecycle import build_agent
 from bench.planning.gpus import Gpu, gpus
@@ -64,9 +64,9 @@ def run_of(model: str, choice: Sequence[str], *more: str) -> RunConfig:
 
 def planned(config: RunConfig, device: str) -> dict[str, float]:
     """GB of the worst moment of an update on a device, by precision."""
-    entry = find(config.entry)
-    options: Any = validated(entry.load().Config, config.agent_options, config.agent)
-    cost = load_cost(entry, options, config.environment.n_actions)
+    agent_class = find(config.entry).load()
+    options: Any = validated(agent_class.Config, config.agent_options, config.agent)
+    cost = agent_class.cost(options, config.environment.n_actions)
     assert cost is not None
     rounds = play_at_random(
         replace(config, evaluation=replace(config.evaluation, splits=()))
