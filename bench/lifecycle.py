@@ -18,9 +18,9 @@ from agents.registry import find, is_file
 from bench.config import ConfigError, RunConfig, config_hash, validated
 from bench.memory import keep_freed_memory, resume_collection
 from bench.processes import ALONE, Processes, joined
-from bench.sitting import FRESH, Sitting
+from bench.session import FRESH, Session
 from bench.storage.first_manifest import split_records
-from bench.storage.obstacle import obstacle, obstacle_or_weights
+from bench.storage.mismatch import mismatch, mismatch_before_loading
 from bench.storage.parsing import name_problem
 from bench.storage.run import RunDirectory, RunError, RunFailed
 from bench.storage.run_log import logging_to
@@ -62,8 +62,8 @@ def build_agent(config: RunConfig, processes: Processes = ALONE) -> Agent:
         seed=config.seed,
         n_actions=config.environment.n_actions,
         history=config.environment.history,
-        processes=processes.count,
-        process=processes.index,
+        world_size=processes.count,
+        rank=processes.index,
         training_steps=config.train.steps,
     )
     with speaking_for(f"agent {config.agent!r}, building it"):
@@ -140,7 +140,7 @@ def perform(
     run = RunDirectory.of(out, config)
     with joined(config.device) as processes:
         if not processes.from_main(
-            lambda: obstacle_or_weights(run, config) is None and run.state() == "complete"
+            lambda: mismatch_before_loading(run, config) is None and run.state() == "complete"
         ):
             _perform(config, run, console, processes, force_new, test)
     return run
@@ -158,16 +158,16 @@ def _perform(
     identity = _identity(agent, config)
 
     def go_on(console: Console) -> None:
-        sitting = Sitting(agent, config, run, console, processes)
-        sitting.guard(lambda: sitting.go_on(test))
+        session = Session(agent, config, run, console, processes)
+        session.guard(lambda: session.go_on(test))
 
     if not processes.is_main:
         go_on(Console(quiet=True))
         return
     with run.lock():
         aside = run.set_aside() if force_new and run.path.exists() else None
-        other = obstacle_or_weights(run, config)
-        other = other or obstacle(run, config, identity["model"], processes.count)
+        other = mismatch_before_loading(run, config)
+        other = other or mismatch(run, config, identity["model"], processes.count)
         if other is not None:
             raise RunError(f"{other}; {FRESH}")
         if not run.begun:
@@ -222,7 +222,7 @@ def evaluate_run(
     config.environment.check(asked)
     agent = build_agent(replace(with_named_code(run, agent_file), device=device or config.device))
     with run.lock():
-        other = obstacle(run, config, _identity(agent, config)["model"])
+        other = mismatch(run, config, _identity(agent, config)["model"])
         if other is not None:
             raise RunError(other)
         manifest = run.manifest() or {}
@@ -239,9 +239,9 @@ def evaluate_run(
             splits={**manifest["splits"], **split_records(asked)},
         )
         with logging_to(run.log, console):
-            sitting = Sitting(agent, wanted, run, console)
+            session = Session(agent, wanted, run, console)
             try:
-                sitting.guard(lambda: sitting.go_on(test=True, again=asked))
+                session.guard(lambda: session.go_on(test=True, again=asked))
             except RunFailed:
                 _put_back(run, config, manifest)
                 raise

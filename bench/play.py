@@ -197,9 +197,8 @@ class _Episode:
         agent = self._game.agent
         if agent is None:
             return self._typed(observation.action_phrases)
-        who = f"agent {self._game.title!r}"
-        action = int(choose_actions(agent, [self._game.env], [observation], who)[0])
-        with speaking_for(who):
+        with speaking_for(f"agent {self._game.title!r}"):
+            action = int(choose_actions(agent, [self._game.env], [observation])[0])
             shown = chances(observation, agent.policy_output([observation]), action)
         self._console.print(shown)
         if self._skip:

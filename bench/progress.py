@@ -66,7 +66,7 @@ class RunProgress:
         log.info("%s", self.line())
 
     def resume_at(self, done: int) -> None:
-        """Says how much was done in an earlier sitting."""
+        """Says how much was done in an earlier session."""
         self._done = self._first = done
         self._bar.update(self._task, completed=done)
 
@@ -86,7 +86,7 @@ class RunProgress:
 
     @property
     def rate(self) -> float:
-        """Units a second in this sitting."""
+        """Units a second in this session."""
         return (self._done - self._first) / max(time.monotonic() - self._started, 1e-9)
 
     def line(self) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from agents.base import Agent, AgentError, PolicyOutput, speaking_for
 from bench.config import RunConfig
-from bench.evaluate import TestEpisode
+from bench.evaluate import EvaluationEpisode
 from bench.storage.row_file import Value
 from envs import SPLITS, Observation, TextEnv
 
@@ -30,14 +30,14 @@ def probability_columns(n_actions: int) -> tuple[str, ...]:
     return tuple(f"p{action}" for action in range(n_actions))
 
 
-def chosen_episodes(episodes: Sequence[TestEpisode]) -> list[TestEpisode]:
+def chosen_episodes(episodes: Sequence[EvaluationEpisode]) -> list[EvaluationEpisode]:
     """The first solved and the first unsolved episode, where there is one: nobody picks."""
     firsts = [next((e for e in episodes if e.success is wanted), None) for wanted in (True, False)]
     return [episode for episode in firsts if episode is not None]
 
 
 def replay_rows(
-    agent: Agent, split: str, config: RunConfig, episodes: Sequence[TestEpisode]
+    agent: Agent, split: str, config: RunConfig, episodes: Sequence[EvaluationEpisode]
 ) -> list[tuple[Value, ...]]:
     """What the agent did and thought in the chosen ones of a split's test episodes.
 
@@ -86,6 +86,31 @@ def retraced(
         observation = env.step(action)[0]
 
 
+def checked_output(output: object, count: int, n_actions: int, said: str) -> None:
+    """Refuses what is not the output of a policy.
+
+    Args:
+        output: What ``policy_output`` returned.
+        count: Number of observations.
+        n_actions: Size of the action set.
+        said: Who returned it, for the message.
+
+    Raises:
+        AgentError: If it does not fit, or its rows are no distributions.
+    """
+    if not isinstance(output, PolicyOutput):
+        raise AgentError(f"{said} returned {type(output).__name__}, expected a PolicyOutput")
+    chances = np.asarray(output.probabilities)
+    if chances.shape != (count, n_actions):
+        expected = f"({count}, {n_actions})"
+        raise AgentError(f"{said}: probabilities of shape {chances.shape}, expected {expected}")
+    if not (np.all(chances >= 0) and np.allclose(chances.sum(1), 1, atol=1e-3)):
+        raise AgentError(f"{said}: probabilities are no distribution: {chances[0].tolist()}")
+    if output.values is not None and np.shape(output.values) != (count,):
+        shape = np.shape(output.values)
+        raise AgentError(f"{said}: values of shape {shape}, expected ({count},)")
+
+
 def policy_rows(
     agent: Agent, observations: Sequence[Observation], batch: int
 ) -> list[tuple[Value, ...]]:
@@ -109,23 +134,11 @@ def policy_rows(
         if output is None:
             rows += [("",) * (1 + n_actions)] * len(part)
             continue
-        if not isinstance(output, PolicyOutput):
-            raise AgentError(f"{said} returned {type(output).__name__}, expected a PolicyOutput")
-        chosen = np.asarray(output.probabilities)
-        shape = chosen.shape
-        if shape != (len(part), n_actions):
-            expected = f"({len(part)}, {n_actions})"
-            raise AgentError(f"{said}: probabilities of shape {shape}, expected {expected}")
-        if not (np.all(chosen >= 0) and np.allclose(chosen.sum(1), 1, atol=1e-3)):
-            raise AgentError(f"{said}: probabilities are no distribution: {chosen[0].tolist()}")
+        checked_output(output, len(part), n_actions, said)
         values = [""] * len(part)
         if output.values is not None:
-            estimates = np.asarray(output.values)
-            if estimates.shape != (len(part),):
-                raise AgentError(
-                    f"{said}: values of shape {estimates.shape}, expected ({len(part)},)"
-                )
-            values = [f"{value:.3g}" for value in estimates.tolist()]
+            values = [f"{value:.3g}" for value in np.asarray(output.values).tolist()]
+        chosen = np.asarray(output.probabilities)
         rows += [
             (value, *(f"{p:.3f}" for p in chances))
             for value, chances in zip(values, chosen.tolist(), strict=True)

@@ -65,7 +65,7 @@ class Soak:
         self.save()
         return result_bytes(self.run("undisturbed", agent).path)
 
-    def sitting(self, agent: str) -> None:
+    def session(self, agent: str) -> None:
         """Starts the run and, most of the time, ends it somewhere."""
         run = self.run("disturbed", agent)
         process = train(self.folder / "disturbed", self.profile, agent, self.sets)
@@ -112,8 +112,8 @@ class Soak:
 
 
 @click.command()
-@click.option("--minutes", default=10.0, show_default=True, help="Begin no sitting after that.")
-@click.option("--kills", default=1000, show_default=True, help="Stop after so many, all sittings.")
+@click.option("--minutes", default=10.0, show_default=True, help="Begin no session after that.")
+@click.option("--kills", default=1000, show_default=True, help="Stop after so many, all sessions.")
 @click.option("--profile", default="smoke", show_default=True)
 @click.option("--set", "sets", multiple=True, help="As for glam train.")
 @click.option("--out", default="runs/soak", type=click.Path(path_type=Path), show_default=True)
@@ -140,7 +140,7 @@ def main(
         while soak.run("disturbed", agent).state() != "complete":
             if enough():
                 break
-            soak.sitting(agent)
+            soak.session(agent)
         else:
             soak.compare(agent, expected)
             click.echo(f"{agent}: {soak.line()}")

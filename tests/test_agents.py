@@ -11,7 +11,7 @@ import pytest
 
 from agents import Agent, AgentContext, AgentError, find, registered, sample_actions
 from bench.config import EnvironmentConfig
-from bench.contract import verdicts
+from bench.contract import check_rules
 from envs import TextEnv, VectorEnv, evaluation_seeds
 
 N_ENVS = 4
@@ -61,7 +61,7 @@ def test_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", AGENTS)
 def test_keeps_the_contract(name: str) -> None:
-    found = list(verdicts(lambda: build(name), WORLD, N_ENVS, learning_steps=16))
+    found = list(check_rules(lambda: build(name), WORLD, N_ENVS, learning_steps=16))
     assert len(found) >= 5
     assert [verdict for verdict in found if verdict.breach] == []
 

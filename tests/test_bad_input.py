@@ -19,7 +19,7 @@ from agents.base import AgentError
 from bench.cli import cli
 from bench.config import ConfigError
 from bench.profile import PROFILES, load_profile
-from bench.storage.obstacle import obstacle
+from bench.storage.mismatch import mismatch
 from bench.storage.parsing import RecordError, read_json
 from bench.storage.run import RunDirectory, RunError, RunFailed
 
@@ -123,7 +123,7 @@ def test_an_edited_run_is_refused_or_gone_on_with_but_never_a_traceback(begun, n
     values[key] = data.draw(VALUES.filter(lambda v: "datetime" not in repr(v)))
     path.write_text(json.dumps(values))
     try:
-        problem = obstacle(run, small_config(), {})
+        problem = mismatch(run, small_config(), {})
         assert problem is None or "\n" not in problem
         run.update_manifest("trained")
         run.add_wall_seconds("train", 1.0)

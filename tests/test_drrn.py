@@ -12,7 +12,7 @@ from torch import nn
 
 from agents.base import AgentContext, AgentError
 from agents.drrn import DRRNAgent, DRRNConfig, QNetwork
-from agents.replay import TransitionBatch
+from agents.replay_buffer import TransitionBatch
 from agents.text_encoder import TextEncoder, zeros_for_denormals
 from agents.token_tree import TOKEN_DTYPE, build_token_tree
 from agents.tokenizer import train_tokenizer

@@ -14,12 +14,12 @@ import record_files
 from run_files import TABULAR, quiet, run_in_process, small_config
 
 from agents.base import Agent, AgentContext, AgentError
-from bench import sitting
+from bench import session
 from bench.config import ConfigError, EvaluationConfig
 from bench.evaluate import evaluate
 from bench.interruption import Interrupted
 from bench.lifecycle import build_agent, evaluate_run
-from bench.storage.obstacle import obstacle
+from bench.storage.mismatch import mismatch
 from bench.storage.row_file import EVALUATION_COLUMNS
 from bench.storage.run import RunDirectory, RunError, RunFailed
 from envs import SPLITS, TextEnv, evaluation_seeds
@@ -283,7 +283,7 @@ def test_code_from_an_installed_package_is_noted(tmp_path):
 
 
 def test_a_test_that_was_stopped_goes_on_after_what_is_saved(tmp_path, monkeypatch):
-    monkeypatch.setattr(sitting, "EPISODES_A_PART", 2)
+    monkeypatch.setattr(session, "EPISODES_A_PART", 2)
     whole = run_in_process(small_config(), tmp_path / "whole")
     run = run_in_process(small_config(), tmp_path / "stopped", test=False)
     played: list[int] = []
@@ -294,7 +294,7 @@ def test_a_test_that_was_stopped_goes_on_after_what_is_saved(tmp_path, monkeypat
         played.extend(seeds)
         return evaluate(agent, split, config, ended, check_stop, seeds)
 
-    monkeypatch.setattr(sitting, "evaluate", stopping_evaluate)
+    monkeypatch.setattr(session, "evaluate", stopping_evaluate)
     with pytest.raises(Interrupted):
         run_in_process(small_config(), tmp_path / "stopped")
     assert run.state() == "trained"
@@ -307,7 +307,7 @@ def test_a_test_that_was_stopped_goes_on_after_what_is_saved(tmp_path, monkeypat
 
 
 def stopped_after_a_part(tmp_path, monkeypatch) -> RunDirectory:
-    monkeypatch.setattr(sitting, "EPISODES_A_PART", 2)
+    monkeypatch.setattr(session, "EPISODES_A_PART", 2)
     run = run_in_process(small_config(), tmp_path, test=False)
     calls: list[object] = []
 
@@ -318,7 +318,7 @@ def stopped_after_a_part(tmp_path, monkeypatch) -> RunDirectory:
         return evaluate(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sitting, "evaluate", once)
+        patch.setattr(session, "evaluate", once)
         with pytest.raises(Interrupted):
             run_in_process(small_config(), tmp_path)
     return run
@@ -333,7 +333,7 @@ def played_by(run: RunDirectory, tmp_path: Path, monkeypatch) -> int:
         return evaluate(agent, split, config, ended, check_stop, seeds)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sitting, "evaluate", counting)
+        patch.setattr(session, "evaluate", counting)
         run_in_process(small_config(), tmp_path)
     assert run.state() == "complete"
     return len(played)
@@ -379,12 +379,12 @@ def test_one_file_however_it_is_spelled_is_one_agent(tmp_path, monkeypatch):
 
     out = tmp_path / "out"
     run = run_in_process(config("mine.py"), out)
-    assert obstacle(run, config(tmp_path / "mine.py")) is None
+    assert mismatch(run, config(tmp_path / "mine.py")) is None
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
-    assert obstacle(run, config("../mine.py")) is None  # by what is in it
+    assert mismatch(run, config("../mine.py")) is None  # by what is in it
     (tmp_path / "below" / "other").mkdir()
     (tmp_path / "below" / "other" / "mine.py").write_text(
         (tmp_path / "mine.py").read_text() + "\n# other\n"
     )
-    assert "another entry" in obstacle(run, config("other/mine.py"))
+    assert "another entry" in mismatch(run, config("other/mine.py"))

@@ -206,7 +206,7 @@ def scalars(directory):
     }
 
 
-def test_tensorboard_shows_the_rows_and_drops_what_a_killed_sitting_lost(run, tmp_path):
+def test_tensorboard_shows_the_rows_and_drops_what_a_killed_session_lost(run, tmp_path):
     from bench.storage.tensorboard_log import TensorBoardLog
 
     shown = scalars(run.path / "tensorboard")

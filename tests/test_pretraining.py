@@ -146,7 +146,7 @@ def test_a_pool_is_its_examples_with_little_padding() -> None:
     assert len(batches) == POOL
     rng = Random("pool")
     drawn = [e for _ in range(POOL) for e in mixture.draw_batch(rng, 512)]
-    answers = sorted(tokenizer.decode(row[row > 1]) for b in batches for row in b.said)
+    answers = sorted(tokenizer.decode(row[row > 1]) for b in batches for row in b.labels)
     assert answers == sorted(tokenizer.decode(tokenizer(e.answer).input_ids) for e in drawn)
     tokens = [int(batch.prompts.mask.sum()) for batch in batches]
     assert max(tokens) < 1.5 * min(tokens)
@@ -157,7 +157,7 @@ def test_a_batch_is_answered_as_the_library_does() -> None:
     work = Pretraining(SHORT)
     batch = encode_batch(work.tokenizer, [mixture.fill(Random(i), 1 + i) for i in range(6)])
     logits, said = work.answer(batch)
-    labels = batch.said.masked_fill(batch.said == 0, -100)
+    labels = batch.labels.masked_fill(batch.labels == 0, -100)
     whole = work.model(
         input_ids=batch.prompts.ids, attention_mask=batch.prompts.mask.long(), labels=labels
     )

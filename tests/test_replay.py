@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.replay import Replay
+from agents.replay_buffer import ReplayBuffer
 
 
 def text(number: int) -> bytes:
     return np.arange(number % 4 + 1, dtype="<u2").tobytes() + np.uint16(number).tobytes()
 
 
-def filled(capacity: int, count: int) -> Replay:
-    replay = Replay(capacity)
+def filled(capacity: int, count: int) -> ReplayBuffer:
+    replay = ReplayBuffer(capacity)
     before = text(0)
     for i in range(count):
         after = text(i + 1)
@@ -22,7 +22,7 @@ def filled(capacity: int, count: int) -> Replay:
     return replay
 
 
-def contents(replay: Replay) -> set[tuple[bytes, int, float, bytes, bool]]:
+def contents(replay: ReplayBuffer) -> set[tuple[bytes, int, float, bytes, bool]]:
     everything = replay.sample(len(replay), np.random.default_rng(0))
     return set(
         zip(
@@ -63,7 +63,7 @@ def test_every_transition_is_drawn_as_often_as_the_others() -> None:
 def test_saved_and_loaded_it_goes_on_as_before(tmp_path: Path) -> None:
     replay = filled(capacity=10, count=13)
     replay.save(tmp_path / "a")
-    loaded = Replay(10)
+    loaded = ReplayBuffer(10)
     loaded.load(tmp_path / "a")
     assert contents(loaded) == contents(replay)
     for one in (replay, loaded):
@@ -75,7 +75,7 @@ def test_saved_and_loaded_it_goes_on_as_before(tmp_path: Path) -> None:
 
 
 def test_a_text_between_two_transitions_is_written_once(tmp_path: Path) -> None:
-    shared, apart = Replay(1000), Replay(1000)
+    shared, apart = ReplayBuffer(1000), ReplayBuffer(1000)
     texts = [bytes(200) + np.uint16(i).tobytes() for i in range(101)]
     for i in range(100):
         shared.add(texts[i], 0, 0.0, texts[i + 1], False)
@@ -87,7 +87,7 @@ def test_a_text_between_two_transitions_is_written_once(tmp_path: Path) -> None:
 
 
 def test_an_empty_replay_can_be_saved_but_not_drawn_from(tmp_path: Path) -> None:
-    replay = Replay(5)
+    replay = ReplayBuffer(5)
     replay.save(tmp_path / "empty")
     loaded = filled(5, 3)
     loaded.load(tmp_path / "empty")
@@ -99,6 +99,6 @@ def test_an_empty_replay_can_be_saved_but_not_drawn_from(tmp_path: Path) -> None
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     filled(10, 10).save(tmp_path / "ten")
     with pytest.raises(ValueError, match="capacity of 9"):
-        Replay(9).load(tmp_path / "ten")
+        ReplayBuffer(9).load(tmp_path / "ten")
     with pytest.raises(ValueError, match="at least 1"):
-        Replay(0)
+        ReplayBuffer(0)

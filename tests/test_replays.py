@@ -8,7 +8,7 @@ import pytest
 from run_files import quiet, run_in_process, small_config
 
 from agents.base import Agent, AgentContext, AgentError, PolicyOutput, sample_actions
-from bench.evaluate import TestEpisode, evaluate
+from bench.evaluate import EvaluationEpisode, evaluate
 from bench.lifecycle import build_agent, evaluate_run
 from bench.probes import POINTS, PROBES
 from bench.replays import chosen_episodes, policy_rows, replay_rows, retraced
@@ -50,7 +50,7 @@ def test_a_replay_plays_the_episode_that_was_tested(run):
 
 def test_the_first_of_each_outcome_is_chosen():
     played = [
-        TestEpisode(seed, "go to", 0.0, success, 1, not success, "", (0,))
+        EvaluationEpisode(seed, "go to", 0.0, success, 1, not success, "", (0,))
         for seed, success in enumerate([False, False, True, False, True])
     ]
     assert [episode.seed for episode in chosen_episodes(played)] == [2, 0]

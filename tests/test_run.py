@@ -11,7 +11,7 @@ from run_files import ROOT, run_in_process, small_config
 from bench.config import config_hash
 from bench.storage import atomic
 from bench.storage.checkpoint import CheckpointError
-from bench.storage.obstacle import obstacle
+from bench.storage.mismatch import mismatch
 from bench.storage.row_file import RowFile, format_rows
 from bench.storage.run import RunDirectory, RunError
 
@@ -205,10 +205,10 @@ def test_a_changed_input_is_named(finished, name, change, field):
     before = path.read_text()
     path.write_text(text)
     try:
-        assert field in obstacle(run, config, {})
+        assert field in mismatch(run, config, {})
     finally:
         path.write_text(before)
-    assert obstacle(run, config, {}) is None
+    assert mismatch(run, config, {}) is None
 
 
 def test_another_config_is_refused_and_force_new_moves_the_old_aside(tmp_path):

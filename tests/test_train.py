@@ -74,7 +74,7 @@ def test_a_run_stopped_after_any_update_ends_with_the_same_bytes(reference, tmp_
     run = RunDirectory(tmp_path)
     run.create(config, {"label": "Tabular"}, learns=True)
 
-    def sitting(updates):
+    def session(updates):
         left = iter(range(updates - 1))
 
         def check_stop():
@@ -85,7 +85,7 @@ def test_a_run_stopped_after_any_update_ends_with_the_same_bytes(reference, tmp_
 
     for updates in stops:
         with pytest.raises(Interrupted):
-            sitting(updates)
+            session(updates)
     train(build_agent(config), config, run, progress(config), lambda: None)
     mine = result_bytes(run.path)
     assert mine == {k: v for k, v in result_bytes(reference.path).items() if k in mine}

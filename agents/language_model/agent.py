@@ -184,11 +184,11 @@ class LanguageModelAgent(Agent):
             shuffled = torch.randperm(len(observations), generator=self.generator)
             for chosen in shuffled.split(self.config.batch_size):
                 at = chosen.to(self.device, non_blocking=True)
-                actions, log_probs, values, picked, targets = (t[at] for t in transitions)
+                actions, log_probs, values, advantage, targets = (t[at] for t in transitions)
                 if self.config.normalize_advantage and len(chosen) > 1:
-                    picked = (picked - picked.mean()) / (picked.std() + 1e-8)
+                    advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
                 seen = [observations[i] for i in chosen.tolist()]
-                logged.append(self._step(seen, (actions, log_probs, values, picked, targets)))
+                logged.append(self._step(seen, (actions, log_probs, values, advantage, targets)))
         means = torch.stack(logged).mean(0).tolist()
         return dict(zip(_LOGGED, means, strict=True))
 

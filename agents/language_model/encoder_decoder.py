@@ -34,12 +34,12 @@ class Encoded:
     Attributes:
         states: (tokens, width) last hidden states, group after group, prompt after prompt.
         shapes: Prompts and padded length of each group.
-        hide: Of each group the additive mask, (prompts, 1, 1, length), that hides padding.
+        padding_masks: Of each group the additive mask, (prompts, 1, 1, length), that hides padding.
     """
 
     states: Tensor
     shapes: tuple[Shape, ...]
-    hide: tuple[Tensor, ...]
+    padding_masks: tuple[Tensor, ...]
 
 
 def encoder_decoder_states(
@@ -74,21 +74,21 @@ def encode(model: Any, prompts: Sequence[PromptBatch]) -> Encoded:
     run, encoder = _runner(model), model.encoder
     shapes = tuple((len(group.ids), group.ids.shape[1]) for group in prompts)
     hidden = encoder.embed_tokens(torch.cat([group.ids.flatten() for group in prompts]))
-    hide = tuple(additive_mask(~group.mask[:, None, None], hidden.dtype) for group in prompts)
+    masks = tuple(additive_mask(~group.mask[:, None, None], hidden.dtype) for group in prompts)
 
     longest = max(length for _, length in shapes)
     place = torch.arange(longest, device=hidden.device)
-    biases: tuple[Tensor, ...] = hide
+    biases: tuple[Tensor, ...] = masks
     for block in encoder.block:
         attention = block.layer[0].SelfAttention
         if attention.has_relative_attention_bias:
             bias = _position_bias(attention, place, bidirectional=True)
             biases = tuple(
                 bias[:, :, :length, :length] + own
-                for (_, length), own in zip(shapes, hide, strict=True)
+                for (_, length), own in zip(shapes, masks, strict=True)
             )
         hidden = run(_encoder_block, block, hidden, shapes, biases)
-    return Encoded(_normed(encoder.final_layer_norm, hidden), shapes, hide)
+    return Encoded(_normed(encoder.final_layer_norm, hidden), shapes, masks)
 
 
 def decode(model: Any, tokens: Tensor, depth: Tensor, visible: Tensor, encoded: Encoded) -> Tensor:
@@ -108,11 +108,11 @@ def decode(model: Any, tokens: Tensor, depth: Tensor, visible: Tensor, encoded: 
     batch, nodes = sum(rows for rows, _ in encoded.shapes), len(depth)
     hidden = decoder.embed_tokens(tokens).expand(batch, -1, -1).flatten(0, 1)
     # A node further down another branch may have a larger depth; the mask hides it.
-    apart = additive_mask(~visible, hidden.dtype)
+    tree_mask = additive_mask(~visible, hidden.dtype)
     for block in decoder.block:
         attention = block.layer[0].SelfAttention
         if attention.has_relative_attention_bias:
-            bias = _position_bias(attention, depth, bidirectional=False) + apart
+            bias = _position_bias(attention, depth, bidirectional=False) + tree_mask
         hidden = run(_decoder_block, block, hidden, (batch, nodes), bias, encoded)
     states: Tensor = _normed(decoder.final_layer_norm, hidden).unflatten(0, (batch, nodes))
     return states
@@ -146,7 +146,7 @@ def _encoder_block(
 ) -> Tensor:
     layer = block.layer[0]
     attended = _attended(layer, layer.SelfAttention, hidden, None, shapes, shapes, biases)
-    return _fed_forward(block.layer[1], attended)
+    return _feed_forward(block.layer[1], attended)
 
 
 def _decoder_block(
@@ -154,12 +154,18 @@ def _decoder_block(
 ) -> Tensor:
     layer, cross, last = block.layer
     hidden = _attended(layer, layer.SelfAttention, hidden, None, (shape,), (shape,), (bias,))
-    asking = tuple((rows, shape[1]) for rows, _ in encoded.shapes)
+    query_shapes = tuple((rows, shape[1]) for rows, _ in encoded.shapes)
     attention = cross.EncDecAttention
     hidden = _attended(
-        cross, attention, hidden, encoded.states, asking, encoded.shapes, encoded.hide
+        cross,
+        attention,
+        hidden,
+        encoded.states,
+        query_shapes,
+        encoded.shapes,
+        encoded.padding_masks,
     )
-    return _fed_forward(last, hidden)
+    return _feed_forward(last, hidden)
 
 
 def _attended(
@@ -167,8 +173,8 @@ def _attended(
     attention: Any,
     hidden: Tensor,
     encoded: Tensor | None,
-    asking: tuple[Shape, ...],
-    asked: tuple[Shape, ...],
+    query_shapes: tuple[Shape, ...],
+    key_shapes: tuple[Shape, ...],
     biases: tuple[Tensor, ...],
 ) -> Tensor:
     """Attention to the sequence itself or to ``encoded``, with the residual path around it.
@@ -178,8 +184,8 @@ def _attended(
         attention: The latter.
         hidden: (tokens, width) of all groups.
         encoded: (tokens, width) of what they look at, if not at themselves.
-        asking: Sequences and tokens of each group of ``hidden``.
-        asked: The same of what it looks at.
+        query_shapes: Sequences and tokens of each group of ``hidden``.
+        key_shapes: The same of what it looks at.
         biases: What is added to each group's scores, (sequences or 1, heads or 1, tokens, tokens).
 
     Returns:
@@ -188,10 +194,10 @@ def _attended(
     width = attention.key_value_proj_dim
     read = _normed(layer.layer_norm, hidden)
     source = read if encoded is None else encoded
-    query = _heads(attention.q(read), width, asking)
-    key, value = (_heads(p(source), width, asked) for p in (attention.k, attention.v))
+    query = _heads(attention.q(read), width, query_shapes)
+    key, value = (_heads(p(source), width, key_shapes) for p in (attention.k, attention.v))
     mixed = [
-        _mixed(*group).transpose(1, 2).reshape(-1, attention.inner_dim)
+        _attention(*group).transpose(1, 2).reshape(-1, attention.inner_dim)
         for group in zip(query, key, value, biases, strict=True)
     ]
     attended: Tensor = hidden + attention.o(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
@@ -209,12 +215,12 @@ def _heads(projected: Tensor, width: int, shapes: tuple[Shape, ...]) -> list[Ten
     ]
 
 
-def _mixed(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     weights = torch.softmax(query @ key.transpose(2, 3) + bias, 3)
     return weights.to(value.dtype) @ value
 
 
-def _fed_forward(layer: Any, hidden: Tensor) -> Tensor:
+def _feed_forward(layer: Any, hidden: Tensor) -> Tensor:
     dense, read = layer.DenseReluDense, _normed(layer.layer_norm, hidden)
     if hasattr(dense, "wi_0"):  # gated, as Flan-T5's
         inner = _activated(dense.act, dense.wi_0(read)) * dense.wi_1(read)

@@ -34,7 +34,7 @@ class Shard:
     @classmethod
     def of(cls, context: AgentContext) -> Shard:
         """The shard of the process that an agent is built in."""
-        return cls(context.processes, context.process)
+        return cls(context.world_size, context.rank)
 
     def rows(self, lengths: Sequence[int]) -> list[int]:
         """Deals rows out by length, so that every process pads and computes about as much.

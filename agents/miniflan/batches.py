@@ -26,14 +26,14 @@ class Batch:
 
     Attributes:
         prompts: The prompts' tokens.
-        heard: (batch, longest) what the decoder reads: its start token, then the answer.
-        said: (batch, longest) what it is to say after each: the answer, then the end; 0 where
+        decoder_inputs: (batch, longest) what the decoder reads: its start token, then the answer.
+        labels: (batch, longest) what it is to say after each: the answer, then the end; 0 where
             padded.
     """
 
     prompts: PromptBatch
-    heard: Tensor
-    said: Tensor
+    decoder_inputs: Tensor
+    labels: Tensor
 
 
 def encode_batch(tokenizer: Any, examples: Sequence[Example]) -> Batch:
@@ -80,9 +80,9 @@ def _tokens(tokenizer: Any, examples: Sequence[Example]) -> list[tuple[list[int]
 
 def _batch(rows: Sequence[tuple[list[int], list[int]]]) -> Batch:
     prompts = _padded([prompt for prompt, _ in rows])
-    said = _padded([[*answer, END_ID] for _, answer in rows]).ids
-    heard = torch.nn.functional.pad(said[:, :-1], (1, 0), value=PAD_ID)
-    return Batch(prompts, heard, said)
+    labels = _padded([[*answer, END_ID] for _, answer in rows]).ids
+    decoder_inputs = torch.nn.functional.pad(labels[:, :-1], (1, 0), value=PAD_ID)
+    return Batch(prompts, decoder_inputs, labels)
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> PromptBatch:

@@ -128,10 +128,10 @@ class Pretraining:
             for group in optimizer.param_groups:
                 group["lr"] = rate * pace
         batch = self._next_batch(easy=first and done < config.easy * length)
-        logits, right = self.answer(batch)
-        loss = cross_entropy(logits, right)
+        logits, labels = self.answer(batch)
+        loss = cross_entropy(logits, labels)
         if done >= (1 - config.smoothed) * length:
-            cross_entropy(logits, right, label_smoothing=config.label_smoothing).backward()
+            cross_entropy(logits, labels, label_smoothing=config.label_smoothing).backward()
         else:
             loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
@@ -139,7 +139,7 @@ class Pretraining:
             optimizer.step()
             optimizer.zero_grad()
         self.steps += 1
-        self.examples += len(batch.said)
+        self.examples += len(batch.labels)
         if self.steps == config.steps:
             self._prefer_no_action()
         return float(loss.detach())
@@ -171,12 +171,12 @@ class Pretraining:
         Returns:
             Logits (tokens, vocabulary) for every token that is to be said, and those tokens.
         """
-        place = torch.arange(batch.said.shape[1])
+        place = torch.arange(batch.labels.shape[1])
         before = place[:, None] >= place
         encoded = encode(self.model, [batch.prompts])
-        hidden = decode(self.model, batch.heard, place, before, encoded)
-        spoken = batch.said != PAD_ID
-        return vocabulary_logits(self.model, hidden[spoken]), batch.said[spoken]
+        hidden = decode(self.model, batch.decoder_inputs, place, before, encoded)
+        spoken = batch.labels != PAD_ID
+        return vocabulary_logits(self.model, hidden[spoken]), batch.labels[spoken]
 
     @torch.no_grad()
     def exact(self, examples: Sequence[Example]) -> list[list[bool]]:
@@ -192,9 +192,11 @@ class Pretraining:
             One list for each example: for each blank of a fill task, else for the one answer.
         """
         batch = encode_batch(self.tokenizer, examples)
-        logits, said = self.answer(batch)
-        lengths = (batch.said != PAD_ID).sum(1).tolist()
-        answers = zip((logits.argmax(1) == said).split(lengths), said.split(lengths), strict=True)
+        logits, labels = self.answer(batch)
+        lengths = (batch.labels != PAD_ID).sum(1).tolist()
+        answers = zip(
+            (logits.argmax(1) == labels).split(lengths), labels.split(lengths), strict=True
+        )
         return [self._by_answer(right.tolist(), answer.tolist()) for right, answer in answers]
 
     def save(self, directory: Path) -> None:

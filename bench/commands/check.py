@@ -17,16 +17,16 @@ def check(agent: str, profile: str, overrides: tuple[str, ...], device: str | No
     Some 1,000 steps of learning four times over, some steps in a few test episodes, saving and
     resuming: minutes for an agent of the laptop profile, hours for a large language model.
     """
-    from bench.contract import verdicts
+    from bench.contract import check_rules
     from bench.lifecycle import build_agent
     from bench.profile import load_profile
 
     (config,) = load_profile(profile, with_device(overrides, device), (agent,)).runs([0])
     broken = 0
     world, n_envs = config.environment, config.train.n_envs
-    for verdict in verdicts(lambda: build_agent(config), world, n_envs):
-        broken += verdict.breach is not None
-        state = "kept   " if verdict.breach is None else "BROKEN "
-        click.echo(f"{state} {verdict.rule}" + (f": {verdict.breach}" if verdict.breach else ""))
+    for result in check_rules(lambda: build_agent(config), world, n_envs):
+        broken += result.breach is not None
+        state = "kept   " if result.breach is None else "BROKEN "
+        click.echo(f"{state} {result.rule}" + (f": {result.breach}" if result.breach else ""))
     if broken:
         click.get_current_context().exit(RUN_FAILED)

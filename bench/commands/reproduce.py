@@ -152,7 +152,7 @@ def _executor(name: str, slurm: Sequence[str], jobs: int | None) -> Executor:
     from bench.config import ConfigError
     from bench.launching.executors import LocalExecutor
     from bench.launching.slurm_options import slurm_options
-    from bench.launching.submission import Submitted
+    from bench.launching.submission import SubmititExecutor
 
     if name == _LOCAL:
         if slurm:
@@ -160,7 +160,7 @@ def _executor(name: str, slurm: Sequence[str], jobs: int | None) -> Executor:
         return LocalExecutor()
     if name == _TRIED and not any(pair.startswith("time=") for pair in slurm):
         slurm = ("time=1440", *slurm)
-    return Submitted("slurm" if name == _SLURM else "local", slurm_options(slurm), jobs)
+    return SubmititExecutor("slurm" if name == _SLURM else "local", slurm_options(slurm), jobs)
 
 
 def _fitting(planned: Sequence[PlannedRun]) -> int:

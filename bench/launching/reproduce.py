@@ -31,8 +31,8 @@ from bench.launching.executors import (
 from bench.launching.run_status import RunStatus, running_status, status_table, steps_taken
 from bench.one_line_errors import USER_ERROR
 from bench.profile import agent_of
-from bench.sitting import record_failure
-from bench.storage.obstacle import obstacle_or_weights
+from bench.session import record_failure
+from bench.storage.mismatch import mismatch_before_loading
 from bench.storage.run import RunDirectory, RunError
 
 _POLL_SECONDS = 0.2
@@ -138,7 +138,7 @@ def reproduce(
     children: list[_Child] = []
     for planned in runs:
         run, config = planned.run, planned.config
-        other = obstacle_or_weights(run, config)
+        other = mismatch_before_loading(run, config)
         if other is not None and not force_new:
             raise RunError(f"{other}; --force-new moves it aside and starts afresh")
         known = other is None  # else what is there is another run

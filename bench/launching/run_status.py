@@ -50,13 +50,13 @@ class RunStatus:
 
     @property
     def pace(self) -> float | None:
-        """Environment steps a second in this sitting; None if it cannot be said."""
+        """Environment steps a second in this session; None if it cannot be said."""
         gained = self.steps - self.started_at
         return gained / self.seconds if self.phase == "training" and gained > 0 else None
 
     @property
     def seconds_left(self) -> float | None:
-        """Time to the end of training at the pace of this sitting; None if it cannot be said."""
+        """Time to the end of training at the pace of this session; None if it cannot be said."""
         return self.pace and max(self.config.train.steps - self.steps, 0) / self.pace
 
     def cells(self) -> tuple[str, str, str, str, str, str]:

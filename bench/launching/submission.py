@@ -38,7 +38,7 @@ _MOST_REQUEUES = 1000
 _GRACE_SECONDS = 60.0
 
 
-class Submitted:
+class SubmititExecutor:
     """Jobs of submitit: in SLURM's queue, or like there but on this machine, to try it out."""
 
     def __init__(self, cluster: str, options: Mapping[str, Any], side_by_side: int | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -55,7 +55,6 @@ class Scene:
         states: Every state that occurs, once.
         steps: The decisions in order.
         last: Index of the state after the last step.
-        prompts: The whole prompt of each decision.
     """
 
     run: Run
@@ -72,7 +71,6 @@ class Scene:
     states: tuple[State, ...]
     steps: tuple[Step, ...]
     last: int
-    prompts: tuple[str, ...] = field(repr=False, default=())
 
 
 def scenes(records: Records, split: str) -> tuple[list[Scene], list[str]]:
@@ -174,13 +172,12 @@ def _played(run: Run, split: str, seed: int, rows: pd.DataFrame, env: TextEnv) -
     tested = _tested(run, split, seed)
     states: dict[State, int] = {}
     told = _thoughts(rows, env.n_actions)
-    steps, prompts, digest = [], [], hashlib.sha256()
+    steps, digest = [], hashlib.sha256()
     actions = [int(action) for action in rows["action"]]
     for observation, action, (value, chances) in zip(
         retraced(env, seed, run.seed, actions), actions, told, strict=True
     ):
-        prompts.append(observation.prompt())
-        digest.update(prompts[-1].encode() + b"\0")
+        digest.update(observation.prompt().encode() + b"\0")
         state = state_of(env, observation.descriptions[-1])
         steps.append(Step(states.setdefault(state, len(states)), action, value, chances))
     if digest.hexdigest()[:PROMPT_HASH_DIGITS] != tested["prompt_hash"]:
@@ -205,7 +202,6 @@ def _played(run: Run, split: str, seed: int, rows: pd.DataFrame, env: TextEnv) -
         states=tuple([*states, last]) if last not in states else tuple(states),
         steps=tuple(steps),
         last=states.get(last, len(states)),
-        prompts=tuple(prompts),
     )
 
 

@@ -192,7 +192,7 @@ class RunDirectory:
         atomic.write_json(self.path / "manifest.json", manifest)
 
     def add_wall_seconds(self, phase: Literal["train", "evaluate"], seconds: float) -> None:
-        """Adds to the wall time of a phase; a run may take several sittings."""
+        """Adds to the wall time of a phase; a run may take several sessions."""
         manifest = self.manifest() or {}
         spent = manifest["wall_seconds"]
         spent[phase] = round(spent[phase] + seconds, 1)

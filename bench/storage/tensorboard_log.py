@@ -13,14 +13,14 @@ from typing import Any
 
 
 class TensorBoardLog:
-    """Event files of one sitting of a training."""
+    """Event files of one session of a training."""
 
     def __init__(self, directory: Path | None, steps: int) -> None:
         """Opens a new file; without tensorboard nothing is ever written.
 
         Args:
             directory: The run's ``tensorboard/``; None where another process writes it.
-            steps: Environment steps that this sitting resumes from; what an earlier one showed
+            steps: Environment steps that this session resumes from; what an earlier one showed
                 beyond them was lost with it, and TensorBoard drops it.
         """
         self._writer: Any = None

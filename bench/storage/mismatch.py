@@ -15,7 +15,7 @@ from bench.storage.run import RunDirectory, RunError
 from bench.storage.weights import weight_files_hash
 
 
-def obstacle(
+def mismatch(
     run: RunDirectory,
     config: RunConfig,
     model: Mapping[str, Any] | None = None,
@@ -50,10 +50,10 @@ def obstacle(
     return f"{run.path} was made with another {changed}{remedy}"
 
 
-def obstacle_or_weights(run: RunDirectory, config: RunConfig) -> str | None:
+def mismatch_before_loading(run: RunDirectory, config: RunConfig) -> str | None:
     """The same before the model is opened: a complete run may be of other weights than are there.
 
-    Of a run that goes on the model's own identity is compared, by :func:`obstacle`.
+    Of a run that goes on the model's own identity is compared, by :func:`mismatch`.
 
     Args:
         run: The directory.
@@ -62,7 +62,7 @@ def obstacle_or_weights(run: RunDirectory, config: RunConfig) -> str | None:
     Returns:
         One line naming the field that differs; None if nothing does, or it cannot be told.
     """
-    found = obstacle(run, config)
+    found = mismatch(run, config)
     manifest = run.manifest() if found is None else None
     if manifest is None or manifest["state"] != "complete":
         return found

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from agents.base import Agent, AgentError
 from bench.config import ConfigError, RunConfig, validated
-from bench.evaluate import TestEpisode, evaluate
+from bench.evaluate import EvaluationEpisode, evaluate
 from bench.interruption import Interrupted, StopSignal
 from bench.one_line_errors import in_one_line
 from bench.processes import ALONE, Processes, first_ending, in_plain_words
@@ -51,7 +51,7 @@ def record_failure(run: RunDirectory, problem: str) -> None:
 
 
 @dataclass
-class Sitting:
+class Session:
     """One process's work on a run.
 
     Attributes:
@@ -145,8 +145,8 @@ class Sitting:
             self.processes.from_main(partial(self._write, name, episodes))
         self.processes.from_main(partial(self.run.update_manifest, "complete"))
 
-    def _play(self, split: str, seeds: Sequence[int]) -> list[TestEpisode]:
-        """Plays what an earlier sitting has not; returns all, in order."""
+    def _play(self, split: str, seeds: Sequence[int]) -> list[EvaluationEpisode]:
+        """Plays what an earlier session has not; returns all, in order."""
         found = self.processes.from_main(partial(self._kept, split, seeds))
         parts = [seeds[i : i + EPISODES_A_PART] for i in range(0, len(seeds), EPISODES_A_PART)]
         with self._phase(f"test {split}", "evaluate", len(seeds), "episodes") as progress:
@@ -161,10 +161,10 @@ class Sitting:
                         self.processes.from_main(partial(self.run.keep_part, split, rows))
         return [found[seed] for seed in seeds]
 
-    def _kept(self, split: str, seeds: Sequence[int]) -> dict[int, TestEpisode]:
-        """What an earlier sitting has played of these, with the same code."""
+    def _kept(self, split: str, seeds: Sequence[int]) -> dict[int, EvaluationEpisode]:
+        """What an earlier session has played of these, with the same code."""
         try:
-            kept = [validated(TestEpisode, each) for each in self.run.tested_parts(split)]
+            kept = [validated(EvaluationEpisode, each) for each in self.run.tested_parts(split)]
         except (ConfigError, ValueError) as error:
             log.warning("%s: what was played before cannot be read (%s)", split, error)
             return {}
@@ -172,12 +172,12 @@ class Sitting:
 
     def _play_part(
         self, split: str, seeds: Sequence[int], before: int, progress: RunProgress
-    ) -> list[TestEpisode]:
+    ) -> list[EvaluationEpisode]:
         """Each process plays every so many of the episodes; returns all."""
         mine = seeds[self.processes.index :: self.processes.count]
-        played: list[TestEpisode] = []
+        played: list[EvaluationEpisode] = []
 
-        def ended(done: int, episode: TestEpisode) -> None:
+        def ended(done: int, episode: EvaluationEpisode) -> None:
             progress.update(before + done * self.processes.count, [episode.success])
 
         # A process that was stopped says so when the others have played theirs.
@@ -187,7 +187,7 @@ class Sitting:
         self.stop.check()
         return [episode for share in shares for episode in share]
 
-    def _write(self, split: str, episodes: Sequence[TestEpisode]) -> None:
+    def _write(self, split: str, episodes: Sequence[EvaluationEpisode]) -> None:
         rows = [episode.row(SPLITS[split]) for episode in episodes]
         header = replay_header(self.config.environment.n_actions)
         replays = [header, *replay_rows(self.agent, split, self.config, episodes)]

@@ -32,7 +32,7 @@ class TransitionBatch:
     terminal: NDArray[np.bool_]
 
 
-class Replay:
+class ReplayBuffer:
     """The latest ``capacity`` transitions; memory grows with what is stored.
 
     A text that ends one transition and starts the next is stored once, as the same object.
