@@ -161,7 +161,7 @@ class Agent(ABC):
             observations: Any number of observations.
 
         Returns:
-            The chances that :meth:`act` samples from; None if the agent does not tell.
+            The probabilities that :meth:`act` samples from; None if the agent does not tell.
         """
         return None
 

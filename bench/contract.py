@@ -157,8 +157,8 @@ def acts_alone_as_beside_others(subject: Subject) -> None:
     )
 
 
-def tells_its_chances(subject: Subject) -> None:
-    """If it has policy_output(), act() samples from the chances there, learned ones too."""
+def tells_its_probabilities(subject: Subject) -> None:
+    """If it has policy_output(), act() samples from the probabilities there, learned ones too."""
     agent = subject.build()
     if agent.learns:
         _learn(agent, subject.environments(), subject)
@@ -235,7 +235,7 @@ _BOTH = {
     "says what it is": says_what_it_is,
     "acts on every kind of split, the same twice": acts_on_every_split,
     "acts alone as beside others": acts_alone_as_beside_others,
-    "acts by the chances it tells": tells_its_chances,
+    "acts by the probabilities it tells": tells_its_probabilities,
 }
 LEARNERS_RULES: dict[str, Callable[[Subject], None]] = {
     **_BOTH,

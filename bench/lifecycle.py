@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -205,20 +205,9 @@ def evaluate_run(
         Interrupted: If a signal stopped it.
     """
     config = run.config()
-    wanted = replace(
-        config,
-        evaluation=replace(config.evaluation, episodes=episodes or config.evaluation.episodes),
-    )
-    count = wanted.evaluation.episodes
-    # What has rows of another number, an interrupted call's too, is played again.
-    stale = [name for name in run.evaluated() if name in SPLITS and not run.tested(name, count)]
-    if episodes is not None and splits and set(stale) - set(splits):
-        others = ", ".join(name for name in stale if name not in splits)
-        raise RunError(
-            f"{count} test episodes would replace those of {others} too, as a run has one number "
-            f"for all of its splits; leave out --split, or --episodes"
-        )
-    asked = list(dict.fromkeys([*(splits or config.evaluation.splits), *stale]))
+    count = episodes or config.evaluation.episodes
+    wanted = replace(config, evaluation=replace(config.evaluation, episodes=count))
+    asked = _splits_to_play(run, config, list(splits), count, changed=episodes is not None)
     config.environment.check(asked)
     agent = build_agent(replace(with_named_code(run, agent_file), device=device or config.device))
     with run.lock():
@@ -245,6 +234,21 @@ def evaluate_run(
             except RunFailed:
                 _put_back(run, config, manifest)
                 raise
+
+
+def _splits_to_play(
+    run: RunDirectory, config: RunConfig, splits: Sequence[str], count: int, *, changed: bool
+) -> list[str]:
+    """The splits asked for, or all; and those with rows of another number of episodes."""
+    # An interrupted call leaves such rows too.
+    stale = [name for name in run.evaluated() if name in SPLITS and not run.tested(name, count)]
+    if changed and splits and set(stale) - set(splits):
+        others = ", ".join(name for name in stale if name not in splits)
+        raise RunError(
+            f"{count} test episodes would replace those of {others} too, as a run has one number "
+            f"for all of its splits; leave out --split, or --episodes"
+        )
+    return list(dict.fromkeys([*(splits or config.evaluation.splits), *stale]))
 
 
 def _put_back(run: RunDirectory, config: RunConfig, manifest: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ def replay_header(n_actions: int) -> tuple[str, ...]:
 
 
 def probability_columns(n_actions: int) -> tuple[str, ...]:
-    """Columns that hold the chances of the actions."""
+    """Columns that hold the probabilities of the actions."""
     return tuple(f"p{action}" for action in range(n_actions))
 
 
@@ -114,7 +114,7 @@ def checked_output(output: object, count: int, n_actions: int, said: str) -> Non
 def policy_rows(
     agent: Agent, observations: Sequence[Observation], batch: int
 ) -> list[tuple[Value, ...]]:
-    """Value and chances of each observation as short text, empty where the agent does not tell.
+    """Value and probabilities of each observation as short text; empty if the agent tells none.
 
     Args:
         agent: The agent.

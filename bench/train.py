@@ -133,7 +133,7 @@ class _Training:
     def _write_checkpoint(self) -> None:
         run = self._run
         for path in (run.metrics.path, run.episodes.path, run.probes.path, run.path):
-            if path.exists():  # an agent that does not tell its chances leaves no probes
+            if path.exists():  # an agent that does not tell its probabilities leaves no probes
                 atomic.sync(path)
         state = {
             "format": STATE_FORMAT,

@@ -119,9 +119,9 @@ def _plan(config: RunConfig, runs: int, play: RandomPlay, seconds: float) -> Age
     with speaking_for(f"agent {config.agent!r}, cost()"):
         cost = agent_class.cost(options, config.environment.n_actions)
     if cost is not None:
-        _reckon(plan, config, cost, play, learns=agent_class.learns)
-        reckoned = plan.seconds.get("training", 0.0) / max(plan.updates, 1)
-        if not cost.weights_here or reckoned > _LONGEST_UPDATE:
+        _estimate(plan, config, cost, play, learns=agent_class.learns)
+        an_update = plan.seconds.get("training", 0.0) / max(plan.updates, 1)
+        if not cost.weights_here or an_update > _LONGEST_UPDATE:
             plan.timed_by = "flops"
     if plan.timed_by == "trial":
         _try(plan, config, seconds, learns=agent_class.learns)
@@ -131,10 +131,10 @@ def _plan(config: RunConfig, runs: int, play: RandomPlay, seconds: float) -> Age
     return plan
 
 
-def _reckon(
+def _estimate(
     plan: AgentPlan, config: RunConfig, cost: Any, play: RandomPlay, *, learns: bool
 ) -> None:
-    """Counts a language model's work from a sample of prompts."""
+    """Fills in a language model's work, time and memory from a sample of prompts."""
     phrases = play.rounds[0][0].action_phrases
     rounds = [cost.lengths([seen.prompt() for seen in now]) for now in play.rounds]
     lengths = [length for now in rounds for length in now]
@@ -158,8 +158,29 @@ def _reckon(
         plan.tokens[f"{name}: actions"] = work.tree_tokens * share
         plan.flops[name] = work.flops * share
         plan.launches += work.launches * share
+    plan.parameters = cost.parameters[0]
+    plan.precision = cost.options.precision
+    for precision in ("float32", "bfloat16"):
+        memory = cost.memory(at_once, phrases, _GPU, precision)
+        plan.memory[precision] = {**asdict(memory), "total": memory.total}
+    plan.notes = cost.sources
+    mean_length = round(float(np.mean(lengths)))
+    _time_by_flops(plan, config, cost, play, phrases, mean_length, learns=learns)
+
+
+def _time_by_flops(
+    plan: AgentPlan,
+    config: RunConfig,
+    cost: Any,
+    play: RandomPlay,
+    phrases: tuple[str, ...],
+    length: int,
+    *,
+    learns: bool,
+) -> None:
+    """Divides the work by the measured speed of a shallow model on prompts of a length."""
     threads = min(config.threads, provenance.available_cores())
-    speed = cost.speed(round(float(np.mean(lengths))), phrases, config.device, threads)
+    speed = cost.speed(length, phrases, config.device, threads)
     plan.efficiency = (speed.learning or speed.forward) / speed.peak
     acting_seconds = plan.flops.get("rollouts", 0.0) / speed.forward
     learning_seconds = plan.flops["updates"] / speed.learning if learns else 0.0
@@ -168,12 +189,6 @@ def _reckon(
         "training": acting_seconds + learning_seconds + plan.steps * per_step,
         "tests": plan.flops["tests"] / speed.forward + plan.test_steps * per_step,
     }
-    plan.parameters = cost.parameters[0]
-    plan.precision = cost.options.precision
-    for precision in ("float32", "bfloat16"):
-        memory = cost.memory(at_once, phrases, _GPU, precision)
-        plan.memory[precision] = {**asdict(memory), "total": memory.total}
-    plan.notes = cost.sources
 
 
 def _try(plan: AgentPlan, config: RunConfig, seconds: float, *, learns: bool) -> None:
