@@ -210,8 +210,9 @@ class Agent(ABC):
         """What the records should say about this agent.
 
         Returns:
-            ``label``: name in tables; ``model``: mapping with ``name``, ``pretrained`` and
-            ``weights_sha256`` where there is a model.
+            ``label``: name in tables, at most 80 letters, digits and ordinary marks; ``model``:
+            mapping with ``name``, ``pretrained`` and ``weights_sha256`` where there is a model
+            (None for weights that nobody can hash, as behind an API).
         """
         return {"label": type(self).__name__, "model": {}}
 

@@ -76,7 +76,13 @@ class QNetwork(nn.Module):
     """Q(s, a) by an MLP over the states of two GRUs that share the token embeddings."""
 
     def __init__(self, vocab_size: int, embedding_size: int, hidden_size: int) -> None:
-        """Builds the network: tokens, sizes of embeddings, GRU states and hidden layer."""
+        """Builds the network.
+
+        Args:
+            vocab_size: Number of tokens.
+            embedding_size: Size of a token's embedding.
+            hidden_size: Size of both GRUs' states and of the hidden layer.
+        """
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, embedding_size)
         self.state_encoder = TextEncoder(embedding_size, hidden_size)

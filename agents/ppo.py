@@ -155,9 +155,9 @@ def generalized_advantages(
 class PPOLoss(NamedTuple):
     """The parts of the loss, each a scalar averaged over the minibatch."""
 
-    total: Tensor
-    policy: Tensor
-    value: Tensor
+    loss: Tensor
+    policy_loss: Tensor
+    value_loss: Tensor
     entropy: Tensor
     approximate_kl: Tensor
     clipped_fraction: Tensor

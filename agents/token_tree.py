@@ -100,7 +100,8 @@ def _grow(ids: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]
 
     Returns:
         (longest, batch) whether a text's token is a new node, (1 + longest, batch) the row that a
-        text has come to after so many tokens.
+        text has come to after so many tokens. Of the texts [5, 7] and [5, 8]: new is [[1, 0],
+        [1, 1]], as the second shares the first's 5; rows are [[0, 0], [1, 1], [2, 3]].
     """
     begins = ids >= 0
     begins[1:] &= ~np.logical_and.accumulate(ids[1:] == ids[:-1], axis=1)

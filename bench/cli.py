@@ -6,6 +6,8 @@ Everything heavy is imported by the command that needs it, so that help is at ha
 from __future__ import annotations
 
 import os
+import sys
+from io import TextIOWrapper
 from typing import NoReturn
 
 import click
@@ -62,4 +64,7 @@ def main() -> NoReturn:
     # Before NumPy is loaded: its sums must not depend on how many cores there are.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     postpone_collection()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal may not know the ± of a table
     cli.main(prog_name="glam")

@@ -242,7 +242,22 @@ def config_hash(config: RunConfig) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:
+@dataclass(frozen=True)
+class Difference:
+    """A field that two resolved configs disagree on."""
+
+    name: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        """Such as ``train.steps (was 100, now 200)``."""
+        return f"{self.name} (was {self.before!r}, now {self.after!r})"
+
+
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], path: str = ""
+) -> Iterator[Difference]:
     """Compares two resolved configs.
 
     Args:
@@ -251,14 +266,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") 
         path: Name of what is compared, with a dot at its end.
 
     Yields:
-        One phrase per differing field, such as ``train.steps (was 100, now 200)``.
+        Every field that differs, named from the top.
     """
     for key in dict.fromkeys((*old, *new)):
         before, after = old.get(key), new.get(key)
         if isinstance(before, Mapping) and isinstance(after, Mapping):
             yield from differences(before, after, f"{path}{key}.")
         elif before != after:
-            yield f"{path}{key} (was {before!r}, now {after!r})"
+            yield Difference(f"{path}{key}", before, after)
 
 
 def validated(cls: type[_Dataclass], values: object, path: str = "") -> _Dataclass:

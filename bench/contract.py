@@ -125,7 +125,8 @@ def says_what_it_is(subject: Subject) -> None:
     _demand(problem is None, f"identity()['label'] {problem}")
     model = identity.get("model")
     missing = {"name", "pretrained", "weights_sha256"} - (model or {}).keys()
-    _demand(not model or not missing, f"identity()['model'] lacks {', '.join(sorted(missing))}")
+    lacks = f"identity()['model'] lacks {', '.join(sorted(missing))} (None if unknown)"
+    _demand(not model or not missing, lacks)
 
 
 def acts_on_every_split(subject: Subject) -> None:

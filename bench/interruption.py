@@ -83,7 +83,7 @@ class StopSignal:
 
     def _asked(self) -> int:
         if self._parent and os.getppid() != self._parent:
-            return signal.SIGTERM
+            return signal.SIGTERM  # whoever started it is gone: nobody would wait for it or stop it
         return self.number or 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -27,6 +27,7 @@ from bench.storage.run_log import logging_to
 from envs import SPLITS
 
 log = logging.getLogger("glam")
+CODE_CHANGED = "its file has changed since the run began, so that its rows are of several versions"
 
 
 def build_agent(config: RunConfig, processes: Processes = ALONE) -> Agent:
@@ -172,8 +173,10 @@ def _perform(
             raise RunError(f"{other}; {FRESH}")
         if not run.begun:
             run.create(config, identity, agent.learns, processes.count)
-        run.note_origin(type(agent), config.threads, config.device)
+        changed = run.note_origin(type(agent), config.threads, config.device)
         with logging_to(run.log, console):
+            if changed:
+                log.warning("%s: %s", config.agent, CODE_CHANGED)
             if aside is not None:
                 log.warning("moved the old run to %s", aside)
             go_on(console)
@@ -220,7 +223,7 @@ def evaluate_run(
         if agent.learns and run.checkpoints.latest() is None:
             raise RunError(f"{run.path} has no checkpoint, so only its rows are left")
         run.write_config(wanted)
-        run.note_origin(type(agent), config.threads, device or config.device)
+        changed = run.note_origin(type(agent), config.threads, device or config.device)
         run.update_manifest(
             "trained",
             config_hash=config_hash(wanted),
@@ -228,6 +231,8 @@ def evaluate_run(
             splits={**manifest["splits"], **split_records(asked)},
         )
         with logging_to(run.log, console):
+            if changed:
+                log.warning("%s: %s", config.agent, CODE_CHANGED)
             session = Session(agent, wanted, run, console)
             try:
                 session.guard(lambda: session.go_on(test=True, again=asked))

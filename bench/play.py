@@ -116,6 +116,7 @@ def open_game(
             title = config.agent
             if agent.learns:
                 console.print(f"{title} is untrained here; name a run's directory to see one")
+    config.environment.check([split])
     view = SPLITS[split]
     return Game(config.environment.build(view.level, view.view), split, config.seed, agent, title)
 

@@ -34,8 +34,8 @@ def encode_view(env: MiniGridEnv) -> NDArray[np.uint8]:
     cells = env.grid.grid
     width, height = env.grid.width, env.grid.height
     ax, ay = int(env.agent_pos[0]), int(env.agent_pos[1])
-    fx, fy = ((1, 0), (0, 1), (-1, 0), (0, -1))[env.agent_dir]
-    rx, ry = -fy, fx
+    fx, fy = ((1, 0), (0, 1), (-1, 0), (0, -1))[env.agent_dir]  # one cell forward
+    rx, ry = -fy, fx  # one to the right
 
     codes: list[list[tuple[int, int, int]]] = []
     clear: list[list[bool]] = []

@@ -129,6 +129,7 @@ def test_what_raises_in_load_keeps_the_checkpoint(tmp_path):
     plugin(tmp_path)
     run = run_in_process(config, tmp_path)
     assert run.state() == "complete"
+    assert "its file has changed since the run began" in run.log.read_text()
     assert len(run.manifest()["code_sha256"]) == 3
     (said,) = [s for s in caveats(read_records(run.path.parents[1])) if "its file was changed" in s]
     assert "(3 versions" in said

@@ -159,6 +159,24 @@ def test_beside_the_rate_stands_what_the_public_code_would_count(tmp_path):
     assert row["success, first to finish"].text.startswith("0.33")  # counts 2 of 6
 
 
+def test_rates_are_held_against_the_papers_when_counted_alike(tmp_path):
+    # 90 of 1000 solved, all of them "go to", in 10 steps where the others take 20
+    solved = [int(i % 5 == 0 and i < 450) for i in range(1000)]
+    setting = {"learns": False, "profile": "paper", "tests": {"train": solved}}
+    for seed in (0, 1):
+        rows = write_run(tmp_path, "random", seed, **setting) / "evaluation" / "train.csv"
+        lines = rows.read_text().splitlines(keepends=True)
+        rows.write_text(
+            "".join(line if ",go to," in line else line.replace(",10,", ",20,") for line in lines)
+        )
+    (found,) = [c for c in comparisons(read_records(tmp_path), read_paper()) if c.split == "train"]
+    assert found.published == 0.15
+    assert found.cell.over_seeds.mean == pytest.approx(0.09)
+    assert found.first_to_finish.over_seeds.mean == pytest.approx(0.45 * 2 / 6)
+    assert found.difference == pytest.approx(0)
+    assert found.verdict == WITHIN
+
+
 def test_one_seed_is_not_compared_and_a_failed_run_is_said(tmp_path):
     tests = {"train": outcomes(890, 1000)}
     write_run(tmp_path, "gflan-t5", 0, tests=tests, profile="paper", steps=1_500_000)

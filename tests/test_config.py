@@ -137,7 +137,7 @@ def test_hash_sees_every_field_but_the_names_it_is_kept_under():
 
 def test_differences_name_the_field():
     old, new = small_config(), small_config(seed=9, train=TrainConfig(256, 4, 64))
-    assert list(differences(old.to_json(), new.to_json())) == [
+    assert list(map(str, differences(old.to_json(), new.to_json()))) == [
         "seed (was 3, now 9)",
         "train.checkpoint_every (was 128, now 64)",
     ]

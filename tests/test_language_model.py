@@ -1,5 +1,6 @@
 """Action scoring against a plain reference; checkpoints; weights that transformers can open."""
 
+import copy
 from pathlib import Path
 from unittest.mock import patch
 
@@ -19,6 +20,7 @@ from agents.language_model.planning.cost import LanguageModelCost
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.prompt_batch import group_tokens, length_groups, length_passes
 from agents.language_model.zero_shot import ZeroShotAgent
+from agents.ppo import PPOLoss
 from bench.config import RunConfig
 from bench.profile import load_profile
 from envs import Observation, VectorEnv
@@ -237,6 +239,37 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
     save_file(kept, path)
     with pytest.raises(AgentError, match=r"does not fit.*nothing for .'decoder.block.0"):
         agent().load(tmp_path)
+
+
+class NearItsStart(LanguageModelAgent):
+    """Pays for every step away from the policy it began with."""
+
+    losses = (*PPOLoss._fields, "kl_to_start")
+
+    def __init__(self, config, context):
+        super().__init__(config, context)
+        self.start = copy.deepcopy(self.policy).requires_grad_(requires_grad=False)
+
+    def loss(self, observations, log_policy, values, *taken):
+        before, _ = self.evaluate(observations, self.start)
+        away = (log_policy.exp() * (log_policy - before)).sum(1).mean()
+        ppo = super().loss(observations, log_policy, values, *taken)
+        return (ppo[0] + 10 * away, *ppo[1:], away)
+
+
+def test_a_variants_loss_sees_the_observations_and_is_logged() -> None:
+    config = LanguageModelConfig(**{**SMALL, "learning_rate": 1e-3})
+    plain, near = (
+        kind(config, AgentContext(n_envs=4, seed=0)) for kind in (LanguageModelAgent, NearItsStart)
+    )
+    logs, logs_near = run(plain, environments(), 4), run(near, environments(), 4)
+    assert set(logs_near[0]) - set(logs[0]) == {"kl_to_start"}
+    assert 0 < logs_near[-1]["kl_to_start"] < 0.1
+    seen = observations()
+    with torch.no_grad():
+        start, _ = near.evaluate(seen, near.start)
+        apart = [(a.evaluate(seen)[0] - start).abs().mean() for a in (plain, near)]
+    assert apart[1] < apart[0]
 
 
 def test_tests_forget_what_was_scored_beside_other_prompts() -> None:

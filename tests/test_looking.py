@@ -142,6 +142,13 @@ def test_the_command_does_not_wait_for_a_terminal():
         (("play", "bot", "--split", "frensh-goto"), "did you mean 'french-goto'"),
         (("play", "nobody"), "unknown agent 'nobody'"),
         (("watch", "nowhere"), "nowhere holds no runs"),
+        (
+            (
+                *("play", "--split", "pick-up-then-go-to", "--set", "evaluation.splits=train"),
+                *("--set", "environment.task_kinds=[go to]"),
+            ),
+            "environment: PickUpThenGoToLocal plays sequence, none of which",
+        ),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, tmp_path):
@@ -246,6 +253,14 @@ def test_after_a_report_the_main_numbers_and_where_to_read_on(results):
     assert len(shown.splitlines()) < 30
 
 
+def test_a_narrow_terminal_shows_whole_numbers(results):
+    console = Console(file=io.StringIO(), width=20)
+    print_headline(results, [], console)
+    shown = " ".join(console.file.getvalue().split())
+    assert "gflan-t5: Train tasks 0.90 ± n/a, SE in training 1.00 ± n/a" in shown
+    assert "…" not in shown
+
+
 def test_the_readmes_block_is_replaced_and_nothing_else(results):
     readme = results.parents[1] / "README.md"
     readme.write_text(f"Before.\n{BEGIN}\nold\n{END}\nAfter.\n")
@@ -256,7 +271,7 @@ def test_the_readmes_block_is_replaced_and_nothing_else(results):
     assert first.startswith(f"Before.\n{BEGIN}\n")
     assert first.endswith(f"{END}\nAfter.\n")
     assert "old" not in first
-    assert "| gflan-t5 | 0.90 ± n/a | missing |" in first
+    assert "| gflan-t5 | 0.90 ± n/a | 1.00 ± n/a |" in first  # and no split nobody asked for
     assert "(results/laptop/figures/q2_q3_generalisation.png)" in first
     row = headline_table(read_records(results)).rows[1]
     assert row[-1] == "—"  # random does not learn

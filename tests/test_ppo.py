@@ -119,7 +119,7 @@ def test_nothing_is_learned_from_a_ratio_that_is_already_clipped() -> None:
         zero,
         **{**LOSS_OPTIONS, "entropy_coefficient": 0.0},
     )
-    loss.total.backward()
+    loss.loss.backward()
     assert torch.equal(log_policy.grad, torch.zeros(1, 2))
 
 

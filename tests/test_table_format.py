@@ -39,8 +39,8 @@ ALL = dict.fromkeys(ARTICLE_SPLITS, outcomes(5))
         (Cell({}, failed=(0, 1)), "failed"),
         (Cell({}, missing=(0,)), "missing"),
         (Cell({}, failed=(0,), missing=(1,)), "1 failed, 1 missing"),
-        (Cell({}, empty=(0, 1)), "no episode ended"),
-        (Cell({0: 0.5}, empty=(1,)), "0.50 ± n/a [n=1; 1 no episode ended]"),
+        (Cell({}, empty=(0, 1)), "too few episodes"),
+        (Cell({0: 0.5}, empty=(1,)), "0.50 ± n/a [n=1; 1 too few episodes]"),
         (Cell({0: 0.215}), "0.22 ± n/a"),
     ],
 )

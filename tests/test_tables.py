@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_files import KINDS, outcomes, write_run
 
+from bench.reporting import measures
+from bench.reporting.caveats import caveats
 from bench.reporting.comparison_tables import all_tables
 from bench.reporting.measures import Cell, relative_change
 from bench.reporting.paper import read_paper
@@ -58,9 +60,10 @@ def test_relative_change_is_that_of_the_means_over_common_seeds(base, data):
 
 
 def test_q1_numbers_follow_from_the_rows(tmp_path):
-    # 20 windows of 50 steps; seed 0 succeeds from step 501 on, seed 1 in its last window only
-    late = [(50 * i + 25, int(i >= 10)) for i in range(20)]
-    last = [(50 * i + 25, int(i == 19)) for i in range(20)]
+    # ten episodes in each of 20 windows of 50 steps; seed 0 succeeds from step 501 on, seed 1 in
+    # its last window only
+    late = [(50 * i + 25, int(i >= 10)) for i in range(20) for _ in range(10)]
+    last = [(50 * i + 25, int(i == 19)) for i in range(20) for _ in range(10)]
     write_run(tmp_path, "gflan-t5", 0, training=late, tests={"train": outcomes(9)})
     write_run(tmp_path, "gflan-t5", 1, training=last, tests={"train": outcomes(7)})
     write_run(tmp_path, "random", 0, learns=False, tests={"train": outcomes(2)})
@@ -223,7 +226,7 @@ def test_captions_name_the_setting_and_its_departures(tmp_path):
             "language model tiny (not pretrained).",
             "This is not the paper's setting: profile laptop; training steps 1,000 (paper: "
             "1,500,000); test episodes per split 10 (paper: 1,000); room size 6 (paper: 8); "
-            "history 1 (paper: 3); distractors 2 (paper: 8); task kinds go to, open only "
+            "history 1 (paper: 3); distractors 2 (paper: 8); task kinds go to, open "
             "(paper: go to, pick up, put next, sequence, open); language model tiny (paper: "
             "Flan-T5-large).",
             "Language model not pretrained here: GFlan.",
@@ -231,6 +234,28 @@ def test_captions_name_the_setting_and_its_departures(tmp_path):
             assert words in caption
             assert words in to_markdown(table)
             assert words in " ".join(to_csv(table).replace("\n# ", " ").split())
+
+
+def test_a_kind_of_a_users_own_is_not_the_papers(tmp_path):
+    setting = {"profile": "paper", "steps": 1_500_000, "tests": {"train": outcomes(500, 1000)}}
+    kinds = ["go to", "pick up", "put next", "sequence", "open", "visit two"]
+    write_run(tmp_path, "drrn", 0, environment={"task_kinds": kinds}, **setting)
+    (said,) = departures(read_records(tmp_path))
+    assert f"task kinds {', '.join(kinds)} (paper: {', '.join(kinds[:-1])})" in said
+
+
+def test_the_threshold_is_not_reached_by_one_lucky_episode(tmp_path):
+    whole = [(i + 1, int(i % 10 < 9)) for i in range(1000)]  # 50 in each window, nine in ten solved
+    write_run(tmp_path, "drrn", 0, training=whole)
+    write_run(tmp_path, "gflan-t5", 0, training=[(30, 1), *((i, 0) for i in range(60, 1000, 50))])
+    records = read_records(tmp_path)
+    reached = {a: measures.steps_to_threshold(records, a) for a in ("drrn", "gflan-t5")}
+    assert dict(reached["drrn"].values) == {0: 50.0}
+    assert (dict(reached["gflan-t5"].values), reached["gflan-t5"].status) == (
+        {},
+        "too few episodes",
+    )
+    assert any(s.startswith("gflan-t5: fewer than 10 training episodes") for s in caveats(records))
 
 
 def test_an_option_changed_in_the_papers_profile_is_named(tmp_path):

@@ -38,6 +38,8 @@ class LanguageModelAgent(Agent):
     """A language model that acts by scoring the actions' words and learns online with PPO."""
 
     Config: ClassVar[type] = LanguageModelConfig
+    losses: ClassVar[tuple[str, ...]] = PPOLoss._fields
+    """Names of what :meth:`loss` returns, as they are logged."""
     data_parallel: ClassVar[bool] = True
     config: LanguageModelConfig
 
@@ -106,15 +108,19 @@ class LanguageModelAgent(Agent):
         log_policy, values = self.cached(observations)
         return PolicyOutput(log_policy.exp().cpu().numpy(), values.float().cpu().numpy())
 
-    def evaluate(self, observations: Sequence[Observation]) -> tuple[Tensor, Tensor]:
+    def evaluate(
+        self, observations: Sequence[Observation], policy: LanguageModelPolicy | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Log-policy and values, in any order of lengths and any mix of action sets.
 
         Args:
             observations: (batch,) observations with the same number of actions.
+            policy: Whose, if not the agent's: such as a frozen copy of it.
 
         Returns:
             Log-probabilities (batch, n_actions) and values (batch,), on the agent's device.
         """
+        policy = policy or self.policy
         prompts = self.reader.prompts(observations)
         log_policies: list[Tensor] = []
         values: list[Tensor] = []
@@ -125,7 +131,7 @@ class LanguageModelAgent(Agent):
             for groups in self._passes(lengths):
                 rows = [[members[i] for i in group] for group in groups]
                 read = [self._padded([prompts[i] for i in group]) for group in rows]
-                log_policy, value = self.policy(read, tree)
+                log_policy, value = policy(read, tree)
                 log_policies.append(log_policy)
                 values.append(value)
                 order.extend(chain.from_iterable(rows))
@@ -190,19 +196,27 @@ class LanguageModelAgent(Agent):
                 seen = [observations[i] for i in chosen.tolist()]
                 logged.append(self._step(seen, (actions, log_probs, values, advantage, targets)))
         means = torch.stack(logged).mean(0).tolist()
-        return dict(zip(_LOGGED, means, strict=True))
+        return dict(zip((*self.losses, "gradient_norm"), means, strict=True))
 
-    def loss(self, log_policy: Tensor, values: Tensor, *taken: Tensor) -> PPOLoss:
+    def loss(
+        self,
+        observations: Sequence[Observation],
+        log_policy: Tensor,
+        values: Tensor,
+        *taken: Tensor,
+    ) -> Sequence[Tensor]:
         """PPO's loss on transitions; a variant of it goes here.
 
         Args:
+            observations: (batch,) what was seen.
             log_policy: (batch, n_actions) log-probabilities now.
             values: (batch,) value estimates now.
             taken: (batch,) each: the actions, their log-probabilities and values then, advantages
                 and returns.
 
         Returns:
-            The loss, a mean over the batch, and what is logged of it.
+            The loss, a mean over the batch, and what else is logged: scalars, one for each of
+            ``losses``.
         """
         return ppo_loss(
             log_policy,
@@ -223,11 +237,11 @@ class LanguageModelAgent(Agent):
                 advantages and returns, each (batch,), on the device.
 
         Returns:
-            What is logged, in the order of ``_LOGGED``, on the device.
+            The losses and the gradient's norm, on the device.
         """
         asked, members = distinct(observations, self.cache_key)
         lengths = [len(prompt) for prompt in self.reader.prompts(asked)]
-        totals = torch.zeros(len(_LOGGED), device=self.device)
+        totals = torch.zeros(len(self.losses) + 1, device=self.device)
         self.optimizer.zero_grad(set_to_none=True)
         mine = self.shard.rows(lengths)
         for groups in self._passes([lengths[i] for i in mine]):
@@ -237,10 +251,12 @@ class LanguageModelAgent(Agent):
             source = [i for i, alike in enumerate(part) for _ in alike]
             at, back = torch.tensor([rows, source]).to(self.device, non_blocking=True)
             log_policy, values = self.evaluate([asked[mine[i]] for i in read])
-            loss = self.loss(log_policy[back], values[back], *(tensor[at] for tensor in minibatch))
+            seen = [observations[row] for row in rows]
+            taken = (tensor[at] for tensor in minibatch)
+            loss = self.loss(seen, log_policy[back], values[back], *taken)
             weight = len(rows) / len(observations)
-            (loss.total * weight).backward()
-            totals[:-1] += torch.stack(loss).detach() * weight
+            (loss[0] * weight).backward()
+            totals[:-1] += torch.stack(tuple(loss)).detach() * weight
         self.shard.sum_gradients(self.trained)
         totals = self.shard.sum(totals)
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.config.max_grad_norm)
@@ -322,14 +338,3 @@ class LanguageModelAgent(Agent):
     def _head_tensors(self) -> dict[str, Tensor]:
         state = self.policy.state_dict()
         return {k: v.contiguous() for k, v in state.items() if not k.startswith("model.")}
-
-
-_LOGGED = (
-    "loss",
-    "policy_loss",
-    "value_loss",
-    "entropy",
-    "approximate_kl",
-    "clipped_fraction",
-    "gradient_norm",
-)

@@ -19,7 +19,16 @@ Scoring = Literal["log_probabilities", "logits"]
 
 
 def mlp_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """The paper's head: two hidden layers with sigmoids between."""
+    """The paper's head: two hidden layers with sigmoids between.
+
+    Args:
+        inputs: Width of the language model's hidden states.
+        hidden: Width of both hidden layers.
+        outputs: 1 for the value, the number of actions for action heads.
+
+    Returns:
+        (..., inputs) to (..., outputs).
+    """
     return nn.Sequential(
         nn.Linear(inputs, hidden),
         nn.Sigmoid(),

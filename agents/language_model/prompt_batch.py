@@ -49,6 +49,7 @@ def pad_batch(
 
 
 _TOGETHER, _APART, _LAUNCHED = 10, 64, 128
+"""Tokens; measured, docs/performance.md, "Padding"."""
 
 
 def group_tokens(device: torch.device, *, together: bool) -> int:

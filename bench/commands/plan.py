@@ -37,7 +37,8 @@ def plan(
 ) -> None:
     """Say what a profile costs before anything is spent.
 
-    Steps, tokens, FLOPs, memory and hours of every agent, on this machine and on named GPUs.
+    Steps, tokens, FLOPs, memory and hours of every agent, on this machine and on named GPUs. Takes
+    a minute or more: each agent is tried for --seconds, or a shallow model of its size is timed.
     """
     from rich.console import Console
 

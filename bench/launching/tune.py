@@ -70,12 +70,11 @@ def load_search(path: Path) -> Search:
     except ConfigError as error:
         raise ConfigError(f"{path} is no search: {error}") from error
     counts = {agent: len(trials) for agent, trials in search.trials.items()}
-    repeated = len(set(search.seeds)) < max(1, len(search.seeds))
     if not any(counts.values()):
         raise ConfigError(f"{path} tries nothing")
     if len(set(counts.values())) != 1:
         raise ConfigError(f"{path} gives some agents more trials than others: {counts}")
-    if repeated:
+    if not search.seeds or len(set(search.seeds)) < len(search.seeds):
         raise ConfigError(f"{path} needs seeds, each of them once, not {search.seeds}")
     return search
 

@@ -7,6 +7,7 @@ from typing import Any
 from bench.config import differences
 from bench.reporting import measures
 from bench.reporting.completeness import training_gap
+from bench.reporting.measures import CURVE_WINDOWS, FEWEST
 from bench.reporting.records import ENDED, MISSING, Records, Run
 from bench.reporting.setting import STANDING_DEPARTURES, departures
 from bench.storage.manifest import commits, origins
@@ -24,6 +25,7 @@ def caveats(records: Records) -> tuple[str, ...]:
         *(sentence for run in records.runs for sentence in _incomplete(run)),
         *_training_gaps(records),
         *_over_budget(records),
+        *_few_episodes(records),
         *_different_options(records),
         *_different_code(records),
         *_different_origin(records),
@@ -54,7 +56,8 @@ def _incomplete(run: Run) -> list[str]:
     asked = dict.fromkeys(run.config.get("evaluation", {}).get("splits", ()), 0)
     played = asked | {split: len(rows) for split, rows in run.evaluation.items()}
     return [
-        f"{name} has {count} of {run.test_episodes} test episodes on {split}: missing there."
+        f"{name} has {count} of {run.test_episodes} test episodes on {split}: missing there "
+        "(`glam evaluate` plays them)."
         for split, count in played.items()
         if count != run.test_episodes
     ]
@@ -80,17 +83,34 @@ def _over_budget(records: Records) -> list[str]:
     ]
 
 
+def _few_episodes(records: Records) -> list[str]:
+    """Short runs, whose learning curve is of single episodes: the short and solved ones first."""
+    few = [
+        agent
+        for agent in records.agents
+        for runs in [[r for r in records.of(agent) if r.learns and r.state in ENDED and r.budget]]
+        if runs and sum(len(run.episodes) for run in runs) < FEWEST * CURVE_WINDOWS * len(runs)
+    ]
+    if not few:
+        return []
+    return [
+        f"{', '.join(few)}: fewer than {FEWEST} training episodes in a window of the learning "
+        "curve on average, so that its SE and its end are of a few episodes, the short and solved "
+        "ones first."
+    ]
+
+
 def _different_options(records: Records) -> list[str]:
     """Runs that are averaged as seeds of one agent although they are not."""
     sentences = []
     for agent in records.agents:
         configs = [run.config for run in records.of(agent) if run.config]
         changes = {
-            change.replace("was ", "").replace("now ", "")
+            f"{change.name} ({change.before!r}, {change.after!r})"
             for config in configs[1:]
             for section in ("environment", "train", "agent_options")
             for change in differences(configs[0].get(section, {}), config.get(section, {}))
-            if not change.startswith("checkpoint_every")
+            if change.name != "checkpoint_every"
         }
         if changes:
             sentences.append(

@@ -39,9 +39,15 @@ RULE = (
     f"than {MARGIN_OVER_RANDOM:g} above Random's there, so that there is nothing to lose; else "
     f"{ABOVE} where there is no reference, {KEPT} at a loss of at most {-LARGEST_LOSS:.0%}, "
     f"{LOST} at more than {-COLLAPSE:.0%}, {REDUCED} between.",
+    "First to finish: the success rate counted as the public code does, whose environments keep "
+    "one task kind each and whose test ends with the first episodes to finish, so that a kind "
+    "counts by how many of its episodes fit into the same steps. Random in the paper's setting has "
+    "the published rates when counted so, and not when every test episode counts as one "
+    "(results/floor).",
     f"Verdict, in the paper's setting: {WITHIN} if the paper's rate, ±{READING_ERROR:g} for "
-    f"reading it off a figure, meets our 95% t interval over seeds, else {OUTSIDE}; undecided if "
-    f"half of the interval is more than {WIDEST:g}; not comparable at one seed.",
+    "reading it off a figure, meets the 95% t interval over seeds of ours, first to finish, else "
+    f"{OUTSIDE}; undecided if half of the interval is more than {WIDEST:g}; not comparable at one "
+    "seed.",
     f"Elsewhere the rates themselves are not comparable and only the result is: {SAME_DIRECTION} "
     f"if ours is the paper's, else {OTHER_DIRECTION}. A language model that is not pretrained "
     "where the paper's is makes the agent not comparable at all.",
@@ -57,7 +63,7 @@ class Comparison:
         split: Name of the split.
         published: The paper's success rate.
         cell: Ours by seed.
-        first_to_finish: Ours, counted as the public code counts, by seed.
+        first_to_finish: Ours by seed, counted as the published ones are.
         published_result: The paper's result in one word of `RULE`; empty if it cannot be said.
         result: Ours.
         verdict: What `RULE` makes of it.
@@ -74,8 +80,8 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """Our mean minus the paper's rate; NaN without ours."""
-        return self.cell.over_seeds.mean - self.published
+        """Our mean, counted as the paper's, minus the paper's rate; NaN without ours."""
+        return self.first_to_finish.over_seeds.mean - self.published
 
 
 def comparisons(records: Records, paper: PaperResults) -> tuple[Comparison, ...]:
@@ -103,10 +109,10 @@ def comparisons(records: Records, paper: PaperResults) -> tuple[Comparison, ...]
             if agent == "random":  # it is the floor that the others are held against
                 theirs = ours = ""
             cell = measures.success(records, agent, split)
-            verdict = _verdict(cell, published, theirs, ours, setting)
+            alike = measures.success_first_to_finish(records, agent, split)
+            verdict = _verdict(alike, published, theirs, ours, setting)
             if cell.values and lacks_pretraining(records, agent):
                 verdict = "not comparable: model not pretrained"
-            alike = measures.success_first_to_finish(records, agent, split)
             found.append(Comparison(agent, split, published, cell, alike, theirs, ours, verdict))
     return tuple(found)
 

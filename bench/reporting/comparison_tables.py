@@ -57,10 +57,10 @@ def comparison_table(records: Records, paper: PaperResults) -> Table:
             split_title(found.split),
             published_rate_entry(found.published),
             found.published_result,
-            rate_entry(found.cell),
             rate_entry(found.first_to_finish),
-            found.result,
             difference_entry(found.difference),
+            rate_entry(found.cell),
+            found.result,
             found.verdict,
         )
         for found in comparisons(records, paper)
@@ -71,10 +71,6 @@ def comparison_table(records: Records, paper: PaperResults) -> Table:
         setting=setting_sentences(records),
         notes=(
             *RULE,
-            "First to finish: counted as the public code does, whose environments keep one task "
-            "kind each and whose test ends with the first episodes to finish, so that a kind "
-            "counts by how many of its episodes fit into the same steps. The other columns, the "
-            "difference and the verdict are of the success rate over all test episodes.",
             f"In every profile: {'; '.join(STANDING_DEPARTURES)}.",
             INTERVAL_NOTE,
             published_note(*paper.success_sources),
@@ -85,10 +81,10 @@ def comparison_table(records: Records, paper: PaperResults) -> Table:
             "split",
             "paper: success",
             "paper: result",
-            "success",
             "success, first to finish",
-            "result",
             "difference",
+            "success",
+            "result",
             "verdict",
         ),
         rows=tuple(rows),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 
 from bench.reporting import measures
@@ -27,17 +28,19 @@ END = "<!-- end of results -->"
 def headline_table(records: Records) -> Table:
     """Success of every agent on the paper's splits, and its sample efficiency."""
     rows: list[tuple[Entry | str, ...]] = []
+    asked = measures.asked_splits(records)
+    shown = [split for split in ARTICLE_SPLITS if split in asked] or list(ARTICLE_SPLITS)
     for agent in records.agents:
         learns = any(run.learns for run in records.of(agent))
         efficiency = rate_entry(measures.sample_efficiency(records, agent)) if learns else "—"
-        rates = [rate_entry(measures.success(records, agent, split)) for split in ARTICLE_SPLITS]
+        rates = [rate_entry(measures.success(records, agent, split)) for split in shown]
         rows.append((records.label(agent), *rates, efficiency))
     return Table(
         name="headline",
         title="Success on the test episodes, mean over seeds ± half of the 95% t interval.",
         setting=(describe_setting(records), *departures(records)),
         notes=(),
-        columns=("agent", *map(split_title, ARTICLE_SPLITS), "SE in training"),
+        columns=("agent", *map(split_title, shown), "SE in training"),
         rows=tuple(rows),
     )
 
@@ -67,7 +70,15 @@ def print_headline(directory: Path, written: list[Path], console: Console) -> No
     for agent, row in zip(records.agents, table.rows, strict=True):
         texts = [cell if isinstance(cell, str) else cell.text for cell in row[1:]]
         shown.add_row(agent, *(text.replace(" ± ", "\n± ") for text in texts))
-    console.print(shown)
+    wide = console.options.update(max_width=1000)
+    if Measurement.get(console, wide, shown).maximum <= console.width:
+        console.print(shown)
+    else:  # a number cut short would be another number
+        console.print(table.title, highlight=False)
+        for agent, row in zip(records.agents, table.rows, strict=True):
+            texts = [cell if isinstance(cell, str) else cell.text for cell in row[1:]]
+            named = [f"{name} {text}" for name, text in zip(table.columns[1:], texts, strict=True)]
+            console.print(f"{agent}: {', '.join(named)}", highlight=False, markup=False)
     for verdict in verdicts(records):
         claim = verdict.claim.partition(" (")[0]
         console.print(f"{claim}: [bold]{verdict.outcome}[/bold]", highlight=False)

@@ -25,7 +25,10 @@ THRESHOLD = 0.8
 """Success rate whose first crossing Q1 reports (Carta et al. 2023, Q1)."""
 
 
-_EMPTY = "no episode ended"
+FEWEST = 10
+"""Episodes in a window below which its success rate is no sign that `THRESHOLD` was reached."""
+
+_EMPTY = "too few episodes"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Cell:
         values: Value by seed, for the seeds that have one.
         failed: Seeds whose run failed.
         missing: Seeds whose run or rows are not there, or not all of them yet.
-        empty: Seeds of which all is there, but no episode ended where it is measured.
+        empty: Seeds of which all is there, but too few episodes ended where it is measured.
     """
 
     values: Mapping[int, float]
@@ -65,8 +68,8 @@ def per_seed(records: Records, agent: str, value: Callable[[Run], float | None])
     Args:
         records: All runs.
         agent: The agent.
-        value: What is measured of a run that did not fail; None if it is not there, NaN if no
-            episode ended.
+        value: What is measured of a run that did not fail; None if it is not there, NaN if too
+            few episodes ended.
     """
     values: dict[int, float] = {}
     failed, missing, empty = [], [], []
@@ -133,20 +136,23 @@ def kind_counts(records: Records, split: str) -> dict[str, int]:
     return {kind: counts[kind] for kind in order}
 
 
-def curve(run: Run) -> NDArray[np.float64]:
+def curve(run: Run, fewest: int = 1) -> NDArray[np.float64]:
     """Learning curve of a run over its step budget, shape [CURVE_WINDOWS]; see `learning_curve`."""
     return statistics.learning_curve(
-        run.episodes["steps"], run.episodes["success"], run.budget, CURVE_WINDOWS
+        run.episodes["steps"], run.episodes["success"], run.budget, CURVE_WINDOWS, fewest
     )
 
 
 def _of_curve(
-    records: Records, agent: str, value: Callable[[NDArray[np.float64], int], float]
+    records: Records,
+    agent: str,
+    value: Callable[[NDArray[np.float64], int], float],
+    fewest: int = 1,
 ) -> Cell:
     def measure(run: Run) -> float | None:
         if run.state not in ENDED or not run.learns or run.budget == 0:
             return None
-        return value(curve(run), run.budget)
+        return value(curve(run, fewest), run.budget)
 
     return per_seed(records, agent, measure)
 
@@ -162,13 +168,19 @@ def sample_efficiency(records: Records, agent: str) -> Cell:
 
 
 def steps_to_threshold(records: Records, agent: str) -> Cell:
-    """Environment steps until `THRESHOLD` is reached, by seed; infinite where it never is."""
+    """Environment steps until `THRESHOLD` is reached, by seed; infinite where it never is.
+
+    In short runs the first window to hold an episode at all would reach it: short episodes are the
+    solved ones. Only windows of at least `FEWEST` episodes count.
+    """
 
     def steps(rates: NDArray[np.float64], budget: int) -> float:
+        if np.isnan(rates).all():
+            return math.nan
         reached = statistics.steps_to_threshold(rates, budget, THRESHOLD)
         return math.inf if reached is None else reached
 
-    return _of_curve(records, agent, steps)
+    return _of_curve(records, agent, steps, FEWEST)
 
 
 def relative_change(cell: Cell, reference: Cell) -> float:
@@ -264,13 +276,18 @@ def _article_rates(run: Run) -> list[float] | None:
 
 def splits(records: Records) -> tuple[str, ...]:
     """Splits to report: the paper's, then every other that a run evaluated or was asked for."""
-    asked = {
+    asked = asked_splits(records)
+    known = [name for name in SPLITS if name in ARTICLE_SPLITS or name in asked]
+    return (*known, *sorted(asked - set(SPLITS)))
+
+
+def asked_splits(records: Records) -> set[str]:
+    """Splits that a run evaluated or was asked for."""
+    return {
         name
         for run in records.runs
         for name in (*run.evaluation, *run.config.get("evaluation", {}).get("splits", ()))
     }
-    known = [name for name in SPLITS if name in ARTICLE_SPLITS or name in asked]
-    return (*known, *sorted(asked - set(SPLITS)))
 
 
 def comparisons(split: str) -> tuple[str | None, ...]:

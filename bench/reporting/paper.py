@@ -29,6 +29,7 @@ TEST_EPISODES = 1000
 ROOM_SIZE = 8
 HISTORY = 3
 NUM_DISTRACTORS = 8
+TASK_KINDS = ("go to", "pick up", "put next", "sequence", "open")
 MODEL = "Flan-T5-large"
 READING_ERROR = 0.01
 """Error of a success rate that was read off a figure."""

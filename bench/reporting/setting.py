@@ -91,10 +91,9 @@ def departures(records: Records) -> tuple[str, ...]:
         if {of(run) for run in runs} - {None, value}:
             differing.append(f"{name} {_spread(records, of)} (paper: {value:,})")
     differing += _changed(runs)
-    if any(len(kinds) < len(TASK_KINDS) for kinds in map(_kinds, runs)):
-        differing.append(
-            f"task kinds {_spread(records, _task_kinds)} only (paper: {', '.join(TASK_KINDS)})"
-        )
+    if any(set(kinds) != set(paper.TASK_KINDS) for kinds in map(_kinds, runs)):
+        played = _spread(records, _task_kinds)
+        differing.append(f"task kinds {played} (paper: {', '.join(paper.TASK_KINDS)})")
     if any(paper.MODEL.lower() not in name.lower() for name in map(_base_model, runs) if name):
         models = _spread(records, _base_model)
         differing.append(f"language model {models} (paper: {paper.MODEL})")
@@ -150,7 +149,8 @@ def _kinds(run: Run) -> tuple[str, ...]:
 
 
 def _task_kinds(run: Run) -> str:
-    return "all five" if len(_kinds(run)) == len(TASK_KINDS) else ", ".join(_kinds(run))
+    kinds = _kinds(run)
+    return "all five" if set(kinds) == set(paper.TASK_KINDS) else ", ".join(kinds)
 
 
 def _base_model(run: Run) -> str | None:

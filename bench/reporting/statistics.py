@@ -78,7 +78,7 @@ def window_ends(budget: int, windows: int) -> NDArray[np.float64]:
 
 
 def learning_curve(
-    steps: ArrayLike, success: ArrayLike, budget: int, windows: int
+    steps: ArrayLike, success: ArrayLike, budget: int, windows: int, fewest: int = 1
 ) -> NDArray[np.float64]:
     """Success rate of the training episodes that ended in each window of the step budget.
 
@@ -90,9 +90,10 @@ def learning_curve(
         success: 0 or 1 per episode, shape [episodes].
         budget: Environment steps of the whole training.
         windows: Number of windows.
+        fewest: Episodes that a window must hold, at least 1.
 
     Returns:
-        Success rates, shape [windows]; NaN where no episode ended.
+        Success rates, shape [windows]; NaN where fewer episodes ended.
 
     Raises:
         ValueError: If the shapes differ or `budget` or `windows` is not positive.
@@ -105,7 +106,7 @@ def learning_curve(
     inside = window < windows
     count = np.bincount(window[inside], minlength=windows)
     total = np.bincount(window[inside], weights=succeeded[inside], minlength=windows)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return np.where(count >= fewest, total / np.maximum(count, 1), np.nan)
 
 
 def sample_efficiency(curve: ArrayLike) -> float:

@@ -65,8 +65,8 @@ def q1_table(records: Records, paper: PaperResults) -> Table:
             "Test episodes: the train tasks, after training. SE: mean over training of the success "
             f"rate, in windows of {share} of the steps, those left out in which no episode ended; "
             f"times the steps it is the area under the learning curve. Steps to {THRESHOLD}: end "
-            "of the first window whose success rate reaches it; never: within the steps of the "
-            "training.",
+            f"of the first window of at least {measures.FEWEST} episodes whose success rate "
+            "reaches it; never: within the steps of the training.",
             INTERVAL_NOTE,
             published_note(*paper.success_sources, *paper.curve_sources),
         ),
@@ -280,4 +280,7 @@ def setting_sentences(records: Records) -> tuple[str, ...]:
 
 def published_note(*sources: str) -> str:
     """Says which columns are published numbers, and from where."""
-    return f"Columns headed 'paper' are published numbers, not measured here: {'; '.join(sources)}."
+    return (
+        f"Columns headed 'paper' are published numbers, not measured here: {'; '.join(sources)}. "
+        "Its test counts another way than ours: see 'first to finish' in the comparison with it."
+    )

@@ -84,16 +84,17 @@ def _changes(
     then, now = old.to_json(), asked.to_json()
     if _same_code(old.entry, asked.entry, manifest):
         then["entry"] = now["entry"]  # however the path is written
-    yield from differences(then, now)
+    yield from map(str, differences(then, now))
     if model is not None:
         # The precision may be the machine's choice; what began in one goes on in it.
         then, now = (
             {key: value for key, value in each.items() if key != "precision"}
             for each in (manifest["model"], model)
         )
-        yield from differences(then, now, "model.")
+        yield from map(str, differences(then, now, "model."))
     now = split_records(asked.evaluation.splits)
-    yield from differences({name: manifest["splits"].get(name, {}) for name in now}, now, "splits.")
+    played = {name: manifest["splits"].get(name, {}) for name in now}
+    yield from map(str, differences(played, now, "splits."))
     before = manifest.get("processes", 1)
     if processes not in (None, before):
         yield (

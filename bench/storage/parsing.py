@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _REMEDY = "restore the file, or delete its run directory and run it again with `glam reproduce`"
+_PLAY_AGAIN = "restore the file, or play it again: `glam evaluate` with its run's directory"
 
 
 _NAME = re.compile(r"[^\W_][\w (),.:;+*/=@~%-]{0,79}")
@@ -28,6 +29,8 @@ class RecordError(ValueError):
         self, path: Path, problem: str, row: int | None = None, remedy: str = _REMEDY
     ) -> None:
         """Compose the one-line message; `row` is the line of the file, the header being line 1."""
+        if path.parent.name == "evaluation" and remedy is _REMEDY:
+            remedy = _PLAY_AGAIN
         place = f"{path}, row {row}" if row is not None else f"{path}"
         super().__init__(f"{place}: {problem}; {remedy}")
 

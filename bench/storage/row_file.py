@@ -67,7 +67,10 @@ class RowFile:
             return next(csv.reader(file))
 
     def append(self, rows: Iterable[Sequence[Value]]) -> None:
-        """Adds rows; the first one of a file is its header.
+        """Adds rows.
+
+        Args:
+            rows: Values in the order of the columns; the first row of a file is its header.
 
         Raises:
             OSError: If they cannot be written; the file is as it was.

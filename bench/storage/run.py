@@ -155,13 +155,16 @@ class RunDirectory:
         self.write_config(config)
         atomic.write_json(self.path / "manifest.json", manifest)
 
-    def note_origin(self, agent_class: type, threads: int, device: str) -> None:
+    def note_origin(self, agent_class: type, threads: int, device: str) -> bool:
         """Adds code, versions and machine to those that worked on the run, if they are others.
 
         Args:
             agent_class: The agent's class; of the benchmark's own the commit tells.
             threads: CPU threads it uses now.
             device: Torch device it uses now.
+
+        Returns:
+            Whether the agent is code in a file, and another version of it began the run.
         """
         manifest = self.manifest() or {}
         here = provenance.origin(threads, device)
@@ -173,6 +176,7 @@ class RunDirectory:
             noted = [*manifest.get("code_sha256", ()), self._code["code_sha256"]]
             manifest["code_sha256"] = list(dict.fromkeys(noted))
         atomic.write_json(self.path / "manifest.json", manifest)
+        return len(manifest.get("code_sha256", ())) > 1
 
     def write_config(self, config: RunConfig) -> None:
         """Writes ``config.json``."""

@@ -59,7 +59,7 @@ class LanguageModelCost:
         )
 
     def lengths(self, prompts: Sequence[str]) -> list[int]:
-        """Tokens of each prompt."""
+        """(len(prompts),) token counts; a causal model's prompt goes without its last blank."""
         read = map(before_continuation, prompts) if self._causal else prompts
         return [len(ids) for ids in self.architecture.tokens(list(read))]
 
