@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, load_model, save_file
 from torch import Tensor
 
 from agents.base import Agent, AgentContext, AgentError, PolicyOutput, is_ours, sample_actions
@@ -29,7 +29,7 @@ from agents.language_model.prompt_batch import PromptBatch, group_tokens, length
 from agents.language_model.reading import Reader, by_phrases
 from agents.ppo import PPOLoss, Rollout, collect_rollout, generalized_advantages, ppo_loss
 from agents.schedule import decayed
-from agents.training_state import load_model, load_optimizer, save_optimizer
+from agents.training_state import load_optimizer, save_optimizer
 from envs.observation import Observation
 from envs.vector import VectorEnv
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_model, save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -21,7 +21,7 @@ from agents.miniflan.tokenizer import train_miniflan_tokenizer
 from agents.miniflan.validation import questionnaires
 from agents.ranges import Count, Fraction, NonNegative, Positive, Whole
 from agents.tokenizer import PAD_ID
-from agents.training_state import load_model, load_optimizer, save_optimizer
+from agents.training_state import load_optimizer, save_optimizer
 from envs.language_view import ENGLISH
 
 _ASKED_AT_ONCE = 50
