@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_agents import agent, environments, miniflan_tokenizer, observations, run, weights
@@ -26,8 +27,11 @@ from transformers import (
 from agents import AgentError
 from agents.language_model import smollm2
 from agents.language_model.agent import LanguageModelAgent
+from agents.language_model.causal import causal_states
 from agents.language_model.config import LanguageModelConfig
 from agents.language_model.planning.cost import LanguageModelCost
+from agents.language_model.prefix_tree import build_prefix_tree
+from agents.language_model.prompt_batch import pad_batch
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +213,13 @@ def test_smollm2_is_scored_like_one_action_at_a_time() -> None:
     assert trained.identity()["label"] == "GLAM (SmolLM2-135M)"
     assert trained.identity()["model"]["pretrained"]
     assert_scored_like_one_at_a_time(trained, observations(count=3))
+
+
+@torch.no_grad()
+def test_a_prompt_that_fits_the_window_without_its_action_is_refused() -> None:
+    config = MistralConfig(vocab_size=9, num_key_value_heads=2, sliding_window=4, **SMALL)
+    model = MistralForCausalLM(config).eval()
+    batch = [pad_batch([np.arange(4)], 0, torch.device("cpu"))]
+    assert causal_states(model, batch, build_prefix_tree([[1], [2]], 0), 1).shape == (1, 1, 32)
+    with pytest.raises(AgentError, match="prompt of 5 tokens, action included"):
+        causal_states(model, batch, build_prefix_tree([[1, 2], [3]], 0), 2)

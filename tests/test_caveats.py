@@ -1,5 +1,7 @@
 """What a reader of records must know, said by the page."""
 
+import json
+
 import pytest
 from record_files import outcomes, write_run
 
@@ -103,3 +105,35 @@ def test_agents_that_played_other_episodes_are_named(tmp_path):
     rows.write_text(rows.read_text().replace(",1003,", ",2003,"))
     sentences = caveats(read_records(tmp_path))
     assert any("train: drrn, gflan-t5 did not play the same" in sentence for sentence in sentences)
+
+
+def test_seeds_with_other_options_of_the_agent_are_named(tmp_path):
+    for seed, rate in enumerate((0.1, 0.2)):
+        path = write_run(tmp_path, "drrn", seed) / "config.json"
+        values = json.loads(path.read_text()) | {"agent_options": {"learning_rate": rate}}
+        path.write_text(json.dumps(values))
+    (found,) = [s for s in caveats(read_records(tmp_path)) if "different options" in s]
+    assert "different options, learning_rate (0.1, 0.2);" in found
+
+
+def test_steps_beyond_the_budget_that_all_took_are_nobodys_advantage(tmp_path):
+    for agent in ("drrn", "gflan-t5"):
+        path = write_run(tmp_path, agent, 0) / "manifest.json"
+        path.write_text(path.read_text().replace('"steps": 1000', '"steps": 4800'))
+    assert not any("more than others" in sentence for sentence in caveats(read_records(tmp_path)))
+
+
+@pytest.mark.parametrize(("old", "new"), [("train,1,", "train,2,"), ("Level,1,", "Level,2,")])
+def test_the_same_seeds_in_another_version_are_other_episodes(tmp_path, old, new):
+    write_run(tmp_path, "gflan-t5", 0, tests={"train": outcomes(5)})
+    path = write_run(tmp_path, "drrn", 0, tests={"train": outcomes(5)})
+    rows = path / "evaluation" / "train.csv"
+    rows.write_text(rows.read_text().replace(old, new))
+    assert any("did not play the same" in sentence for sentence in caveats(read_records(tmp_path)))
+
+
+def test_a_last_episode_that_ran_out_of_time_at_the_last_step_is_missed(tmp_path):
+    ended = [(10 * i, 0) for i in range(1, 10)]  # the tenth, of ten steps too, is not there
+    path = write_run(tmp_path, "drrn", 0, training=ended, steps=100) / "config.json"
+    path.write_text(path.read_text().replace('"steps"', '"n_envs": 1, "steps"'))
+    assert any("the last episodes are not there" in s for s in caveats(read_records(tmp_path)))

@@ -3,8 +3,9 @@
 import pytest
 from record_files import LEARNED, outcomes, played, training, write_run, write_three_agents
 
-from bench.reporting.claims import DIFFERENT, SAME, UNDECIDED, verdicts
+from bench.reporting.claims import DIFFERENT, SAME, UNDECIDED, _separation, verdicts
 from bench.reporting.records import read_records
+from bench.reporting.statistics import SeedMean
 
 
 def outcome_of(directory):
@@ -86,3 +87,24 @@ def test_claims_are_not_judged_without_the_runs_they_need(tmp_path):
     (q1, *_) = verdicts(read_records(tmp_path))
     assert q1.outcome == SAME
     assert "no interval at one seed" in q1.evidence
+
+
+def test_intervals_are_apart_only_beyond_both_half_widths_together():
+    other = SeedMean(0.4, 0.1, 2)
+    assert _separation(SeedMean(0.6, 0.15, 2), other) == "95% intervals overlap"
+    assert _separation(SeedMean(0.66, 0.15, 2), other) == "95% intervals apart"
+
+
+def test_random_is_the_floor_on_the_reference_not_on_the_split(tmp_path):
+    write_run(tmp_path, "gflan-t5", 0, training=training(12), tests=played(LEARNED))
+    write_run(tmp_path, "random", 0, learns=False, tests=played({"english-goto": 10}))
+    _, q2, q3 = verdicts(read_records(tmp_path))
+    assert (q2.outcome, q3.outcome) == (SAME, UNDECIDED)
+    assert "on english-goto; Random: 1.00" in q3.evidence
+
+
+def test_seeds_that_lack_the_first_split_alone_are_said(tmp_path):
+    write_three_agents(tmp_path)
+    (tmp_path / "gflan-t5/seed-1/evaluation/renamed-nouns.csv").unlink()
+    _, q2, _ = verdicts(read_records(tmp_path))
+    assert q2.evidence.endswith("; seeds: 1 missing of gflan-t5")

@@ -12,14 +12,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bench.config import config_hash
+from bench.config import RunConfig, config_hash
+from bench.evaluate import evaluate
 from bench.launching.tune import load_search, tabulate
+from bench.lifecycle import build_agent
 from bench.profile import load_profile
 from bench.reporting.comparison_tables import all_tables
 from bench.reporting.completeness import training_gap
 from bench.reporting.paper import read_paper
 from bench.reporting.records import ENDED, read_records
 from bench.reporting.table_format import to_csv, to_markdown
+from envs.vector import training_seed
 
 RESULTS = Path(__file__).parents[1] / "results"
 REPORTS = sorted(RESULTS.glob("*/report.md"))
@@ -99,3 +102,22 @@ def test_the_laptop_profile_takes_what_the_committed_search_chose() -> None:
             assert run.train.steps == search.steps
             options = search.trials[run.agent][chosen[run.agent]]
             assert run.agent_options.items() >= options.items()
+
+
+@DIRECTORIES
+def test_seeds_of_the_committed_training_episodes_are_todays(directory: Path) -> None:
+    for run in read_records(directory).runs:
+        for env, own in run.episodes.groupby("env"):
+            seeds = [training_seed(run.seed, int(env), k) for k in range(min(len(own), 5))]
+            assert own["seed"].head(5).tolist() == seeds
+
+
+@DIRECTORIES
+def test_random_plays_the_first_committed_test_episodes_again(directory: Path) -> None:
+    (run, *_) = read_records(directory).of("random")
+    config = RunConfig.from_json(dict(run.config))
+    agent = build_agent(config)
+    for split, rows in run.evaluation.items():
+        first = rows.head(8)
+        played = evaluate(agent, split, config, seeds=first["episode_seed"].tolist())
+        assert [e.prompt_hash for e in played] == first["prompt_hash"].tolist(), "raise its version"

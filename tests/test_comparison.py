@@ -234,3 +234,10 @@ def test_aggregates_leave_out_a_seed_that_lacks_a_split(tmp_path):
     # .9 .9 .8 .1 .1 .0 without the lowest and the highest: .475
     assert gflan["interquartile mean"].text == "0.48"
     assert gflan["P(> random)"].text == "0.50"
+
+
+def test_a_rate_read_off_a_figure_may_miss_the_interval_by_the_reading_error(tmp_path):
+    for seed, won in enumerate((904, 906)):  # .905 ± .013, and the paper's .89 ± .01
+        tests = {"train": outcomes(won, 1000)}
+        write_run(tmp_path, "gflan-t5", seed, tests=tests, profile="paper", steps=1_500_000)
+    assert verdicts_of(tmp_path, "gflan-t5")["train"] == WITHIN

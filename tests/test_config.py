@@ -358,3 +358,9 @@ def test_a_profile_of_ones_own_does_not_pass_for_one_that_comes_with_the_benchma
     with pytest.raises(ConfigError, match="'laptop' comes with the benchmark"):
         load_profile(str(tmp_path / "laptop.yaml"))
     assert load_profile(str(PROFILES / "laptop.yaml")).name == "laptop"
+
+
+def test_a_seed_or_the_order_of_kinds_makes_no_other_run(profile_file):
+    assert [r.seed for r in load_profile(profile_file, ["seeds=[4, 4]"], ["random"]).runs()] == [4]
+    kinds = ["environment.task_kinds=[sequence, go to]"]
+    assert load_profile(profile_file, kinds).environment.task_kinds == ("go to", "sequence")

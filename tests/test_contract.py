@@ -237,3 +237,17 @@ def test_the_command_names_every_rule_and_fails_for_a_broken_one(name: str, code
     lines = outcome.output.splitlines()
     assert [line[8:].split(":")[0] for line in lines] == list(LEARNERS_RULES)
     assert sum(line.startswith("BROKEN") for line in lines) == code
+
+
+class Party(Drifter):
+    """Acts otherwise in company of more than four."""
+
+    def act(self, observations):
+        return np.full(len(observations), int(len(observations) > 4))
+
+    def policy_output(self, observations):
+        return None
+
+
+def test_an_agent_that_acts_otherwise_in_large_company_only_is_found() -> None:
+    assert "at a time" in broken_rules(Party)[ALONE]

@@ -262,3 +262,36 @@ def test_a_checkpoint_of_other_sizes_is_refused(tmp_path: Path) -> None:
 def test_a_replay_that_never_holds_enough_is_refused() -> None:
     with pytest.raises(AgentError, match="a replay of 50 transitions never holds the 64"):
         build(replace(SMALL, replay_capacity=50, learning_starts=64))
+
+
+def test_a_low_temperature_leaves_nothing_to_chance_in_training_too() -> None:
+    agent, envs = build(replace(SMALL, temperature=1e-6))
+    assert agent.update(envs)["entropy"] < 0.05
+    assert build()[0].update(envs)["entropy"] > 1
+
+
+def test_gradients_are_cut_to_the_largest_norm() -> None:
+    agent, envs = build(replace(SMALL, max_grad_norm=1e-3))
+    assert agent.update(envs)["grad_norm"] > 1e-3  # before it is cut
+    norms = torch.stack([p.grad.norm() for p in agent.network.parameters() if p.grad is not None])
+    assert 0 < float(norms.norm()) <= 1.001e-3
+
+
+def test_the_value_that_is_told_is_the_largest_q() -> None:
+    agent, envs = build()
+    agent.update(envs)
+    told = agent.policy_output(envs.observations)
+    phrases = [agent._encode_piece(phrase) for phrase in ACTIONS]
+    for observation, value in zip(envs.observations, told.values, strict=True):
+        state = agent.encode(observation)
+        expected = max(q_value(agent.network, state, phrase) for phrase in phrases)
+        assert value == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+def test_learning_begins_with_as_many_transitions_as_it_says_in_batches_of_the_given_size() -> None:
+    agent, envs = build(replace(SMALL, learning_starts=9, steps_per_update=9, rollout_length=3))
+    sizes: list[int] = []
+    sample = agent.replay.sample
+    agent.replay.sample = lambda size, rng: sizes.append(size) or sample(size, rng)
+    assert agent.update(envs)["gradient_steps"] == 1
+    assert sizes == [8]

@@ -388,3 +388,9 @@ def test_one_file_however_it_is_spelled_is_one_agent(tmp_path, monkeypatch):
         (tmp_path / "mine.py").read_text() + "\n# other\n"
     )
     assert "another entry" in mismatch(run, config("other/mine.py"))
+
+
+def test_a_test_on_another_device_is_played_there(tmp_path):
+    run = run_in_process(small_config("random"), tmp_path)
+    with pytest.raises(ConfigError, match="there is no 'cuda:99' on this machine"):
+        evaluate_run(run, quiet(), device="cuda:99")

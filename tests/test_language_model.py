@@ -12,6 +12,7 @@ from small_agents import SMALL, agent, environments, miniflan_tokenizer, observa
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from agents import AgentContext, AgentError
+from agents.language_model import agent as module
 from agents.language_model.agent import LanguageModelAgent
 from agents.language_model.backbone import load_backbone
 from agents.language_model.cached_policy import distinct
@@ -351,3 +352,53 @@ def test_a_model_that_cannot_be_opened_is_one_clear_line(tmp_path: Path) -> None
     with pytest.raises(AgentError, match="cannot open the language model") as caught:
         agent(model=str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_every_option_of_ppo_reaches_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {
+        "gamma": 0.5,
+        "gae_lambda": 0.6,
+        "reward_scale": 3.0,
+        "bootstrap_on_timeout": True,
+        "clip": 0.3,
+        "clip_value": 0.4,
+        "entropy_coefficient": 0.05,
+        "value_coefficient": 0.7,
+    }
+    given: dict[str, object] = {}
+    calls: dict[str, list] = {}
+
+    def recorded(name: str):
+        function = getattr(module, name)
+
+        def call(*arguments, **named):
+            given.update(named)
+            result = function(*arguments, **named)
+            calls.setdefault(name, []).append((arguments, result))
+            return result
+
+        return call
+
+    for name in ("collect_rollout", "generalized_advantages", "ppo_loss"):
+        monkeypatch.setattr(module, name, recorded(name))
+    trained = agent(epochs=2, max_grad_norm=1e-3, normalize_advantage=True, **options)
+    logged = trained.update(environments())
+    assert given.items() >= options.items()
+    assert len(calls["ppo_loss"]) == 2 * 2  # epochs over 16 transitions in minibatches of 8
+    for arguments, _ in calls["ppo_loss"]:
+        assert float(arguments[5].mean()) == pytest.approx(0, abs=1e-5)
+        assert float(arguments[5].std()) == pytest.approx(1, rel=1e-3)
+    norms = torch.stack([p.grad.norm() for p in trained.trained if p.grad is not None])
+    assert 0 < float(norms.norm()) <= 1.001e-3
+    (((_, values, *_), (_, returns)),) = calls["generalized_advantages"]
+    unexplained = float((returns - values).var() / returns.var())
+    assert logged["explained_variance"] == pytest.approx(1 - unexplained, rel=1e-4)
+
+
+def test_a_rollout_asks_again_what_was_asked_before_it() -> None:
+    trained, envs = agent(), environments()
+    first = envs.observations
+    trained.act(first)
+    with patch.object(trained.cached, "_policy", wraps=trained.cached._policy) as asked:
+        trained.update(envs)
+    assert asked.call_args_list[0].args[0] == tuple(distinct(first)[0])

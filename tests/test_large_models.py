@@ -144,3 +144,14 @@ def test_learning_reads_no_number_out_of_a_tensor(model: str) -> None:
     with _Copies() as copies:
         torch.ones(1).item()
     assert copies.count == 1
+
+
+@pytest.mark.parametrize(
+    ("short", "chosen"), [(0.5, "bfloat16"), (0.9, "float32"), (2.0, "float32")]
+)
+def test_short_numbers_are_chosen_where_they_are_clearly_faster(monkeypatch, short, chosen) -> None:
+    seconds = {torch.float32: 1.0, torch.bfloat16: short}
+    monkeypatch.setattr(
+        "agents.language_model.precision.product_seconds", lambda dtype, device: seconds[dtype]
+    )
+    assert choose_precision("auto", CPU) == chosen

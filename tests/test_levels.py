@@ -194,3 +194,37 @@ def test_a_rung_plays_only_the_kinds_it_names_and_splits_keep_theirs() -> None:
 def test_bad_options_are_named(options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         TextEnv(**options)
+
+
+def test_doors_have_every_colour_of_their_distribution() -> None:
+    wanted = {
+        "MixedTrainLocal": {"yellow", "green", "blue", "purple"},
+        "MixedTestLocal": {"red", "grey"},
+    }
+    for name, colours in wanted.items():
+        env = TextEnv(name, room_size=6, num_distractors=1, task_kinds=["open"])
+        seen = set()
+        for seed in range(60):
+            env.reset(seed=seed)
+            seen |= {c.color for c in env.grid_env.grid.grid if c and c.type == "door"}
+        assert seen == colours
+
+
+def test_what_is_picked_up_is_not_the_only_thing_to_go_to() -> None:
+    env = TextEnv("PickUpThenGoToLocal", room_size=5, num_distractors=1)
+    for seed in range(60):
+        env.reset(seed=seed)
+        first, later = (i.desc for i in (env.grid_env.instrs.instr_a, env.grid_env.instrs.instr_b))
+        alike = [
+            c
+            for c in env.grid_env.grid.grid
+            if c and (c.type, c.color) == (first.type, first.color)
+        ]
+        assert (first.type, first.color) != (later.type, later.color) or len(alike) > 1
+
+
+def test_the_level_without_extra_objects_has_the_distractors_alone() -> None:
+    env = TextEnv("GoToLocal")
+    env.reset(seed=0)
+    things = [c for c in env.grid_env.grid.grid if c and c.type in ("key", "ball", "box")]
+    assert len(things) == 8

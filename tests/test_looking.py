@@ -18,6 +18,7 @@ from bench.cli import cli
 from bench.config import EvaluationConfig
 from bench.launching.watch import find_runs, watch_runs
 from bench.play import open_game, play_episodes
+from bench.progress import RunProgress
 from bench.reporting.headline import BEGIN, END, headline_table, print_headline, write_readme
 from bench.reporting.records import read_records
 from bench.storage.parsing import RecordError
@@ -296,3 +297,12 @@ def test_a_run_that_is_trained_and_not_tested_was_not_cut_off(tmp_path):
     console = screen()
     watch_runs(run.path, console)
     assert console.file.getvalue().startswith("agent seed 3: trained 0/1, ")
+
+
+def test_the_pace_after_a_restart_is_that_of_this_session():
+    progress = RunProgress("train", 2000, "steps", screen())
+    progress.resume_at(1000)
+    progress._started -= 10
+    progress.update(1010)
+    assert progress.rate == pytest.approx(1, rel=0.1)
+    assert re.search(r", 1[56]:\d\d left$", progress.line())

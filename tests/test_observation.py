@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envs import SPLITS, LanguageView, Observation, TextEnv
-from envs.lexicon import INVENTED_ADJECTIVES, INVENTED_NOUNS, french_goal, replace_words
+from envs.lexicon import (
+    ADJECTIVE_SYNONYMS,
+    INVENTED_ADJECTIVES,
+    INVENTED_NOUNS,
+    RENAMED_NOUNS,
+    SECOND_SYNONYM_ACTIONS,
+    SYNONYM_ACTIONS,
+    french_goal,
+    replace_words,
+)
 
 RECORDED = Path(__file__).parent / "data" / "prompts.jsonl.gz"
 
@@ -140,3 +149,24 @@ def test_language_view_refuses_what_cannot_be_worded() -> None:
         LanguageView("french", words=(("key", "dax"),))
     with pytest.raises(ValueError, match="6 phrases"):
         LanguageView(actions=("go",))
+
+
+def test_every_split_plays_its_own_level_in_its_own_words() -> None:
+    changed = {n: dict(s.view.words) for n, s in SPLITS.items() if s.view.words}
+    assert changed == {
+        "renamed-nouns": RENAMED_NOUNS,
+        "invented-words": INVENTED_NOUNS | INVENTED_ADJECTIVES,
+        "invented-nouns": INVENTED_NOUNS,
+        "invented-adjectives": INVENTED_ADJECTIVES,
+        "adjective-synonyms": ADJECTIVE_SYNONYMS,
+    }
+    assert SPLITS["synonym-actions"].view.actions == SYNONYM_ACTIONS
+    assert SPLITS["synonym-actions-2"].view.actions == SECOND_SYNONYM_ACTIONS
+    assert {n: s.level for n, s in SPLITS.items() if s.level != "MixedTrainLocal"} == {
+        "new-composition": "PickUpSeqPickUpLocal",
+        "french-goto": "GoToLocal",
+        "english-goto": "GoToLocal",
+        "held-out-pairs": "MixedTestLocal",
+        "pick-up-then-go-to": "PickUpThenGoToLocal",
+        "go-to-after-pick-up": "GoToAfterPickUpLocal",
+    }

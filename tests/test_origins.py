@@ -92,3 +92,19 @@ def test_pins_of_extras_that_are_not_installed_are_no_difference(tmp_path):
     pins.write_text(f"click=={version('click')}\nno-such-package==1.0\n")
     (found,) = doctor._pins(pins)
     assert (found.grade, found.detail) == ("ok", "1 packages as pinned in constraints.txt")
+
+
+def test_changes_of_the_code_that_were_not_committed_are_noted(tmp_path):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for name in ("envs", "agents", "bench"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "code.py").write_text("")
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_text("")
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "ours"]):
+        subprocess.run([*git, *command], check=True)
+    (tmp_path / "results.csv").write_text("records are no code")
+    state = provenance.git_state(tmp_path)
+    assert (len(state["commit"]), state["dirty"]) == (40, False)
+    (tmp_path / "envs" / "more.py").write_text("")  # untracked
+    assert provenance.git_state(tmp_path) == {**state, "dirty": True}

@@ -1,16 +1,25 @@
 """Plans: arithmetic against hand counts, counts against the published sizes, the command."""
 
+import itertools
 import json
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
+from run_files import small_config
 
 from agents import AgentError, find
+from agents.base import Agent, AgentContext
+from agents.language_model.config import LanguageModelConfig
+from agents.language_model.planning.expense import Memory, Speed, Work
 from agents.registry import BUILT_IN
 from bench.cli import cli
+from bench.config import EvaluationConfig
+from bench.planning import plan as planning
+from bench.planning import random_play, trial
 from bench.planning.gpus import EFFICIENCY, LAUNCH_SECONDS, Gpu, gpus, updates_of
 from bench.planning.plan import AgentPlan
 from bench.planning.plan_text import BEGIN, END, print_plan, write_plan
@@ -155,3 +164,101 @@ def test_a_plan_says_whose_hours_its_totals_leave_out() -> None:
     console = Console(file=StringIO(), width=200)
     print_plan("mine", plans[:1], "cpu", console, "glam plan")
     assert "all seeds on a GPU" not in console.file.getvalue()
+
+
+class OneTokenAWord:
+    """A cost of round numbers: 10 tokens a prompt, 100 FLOPs, 300 with the backward pass."""
+
+    options = LanguageModelConfig(rollout_length=5, epochs=3, batch_size=4)
+    parameters = (10, 10)
+    sources = ()
+
+    def lengths(self, prompts):
+        return [10] * len(prompts)
+
+    def work(self, batches, phrases, device, *, learning):
+        prompts = sum(map(len, batches))
+        return Work(10.0 * prompts, 2.0 * prompts, prompts * (300.0 if learning else 100.0), 0.0)
+
+    def memory(self, *arguments):
+        return Memory(1, 1, 2, 3)
+
+    def speed(self, *arguments):
+        return Speed(forward=100.0, learning=300.0, peak=1000.0)
+
+
+def test_work_of_rollouts_updates_and_tests_is_counted_by_hand() -> None:
+    config = small_config()  # 256 steps in 4 environments: 13 updates of 20
+    seen = config.environment.build().reset(seed=0)[0]
+    play = random_play.RandomPlay(((seen,) * 4,) * 3, seconds_per_step=0.5, test_lengths={})
+    plan = AgentPlan("agent", 1, 0, 0, test_steps=20)
+    planning._estimate(plan, config, OneTokenAWord(), play, learns=True)
+    assert (plan.updates, plan.steps) == (13, 260)
+    read = 260 * 6 // 5  # the views after the last step too
+    prompts = {"rollouts": read, "updates": 3 * 260, "tests": 20}
+    for name, count in prompts.items():
+        assert plan.tokens[f"{name}: prompts"] == pytest.approx(10 * count)
+        assert plan.tokens[f"{name}: actions"] == pytest.approx(2 * count)
+        each = 300 if name == "updates" else 100
+        assert plan.flops[name] == pytest.approx(each * count)
+    assert plan.seconds["training"] == pytest.approx(read + 3 * 260 + 0.5 * 260)
+    assert plan.seconds["tests"] == pytest.approx(20 + 0.5 * 20)
+
+
+def test_hours_are_of_3600_seconds_and_a_gpu_waits_for_the_environments() -> None:
+    seconds = {"training": 3600.0, "tests": 1800.0}
+    plan = AgentPlan("a", 2, 0, 0, 0, flops={"tests": 1e12}, seconds=seconds, parameters=5)
+    assert plan.hours == 1.5
+    assert plan.to_json()["hours_of_all_runs"] == 3.0
+    plan.environment_seconds = 7.0
+    gpu = Gpu("of 10 TFLOP/s", 16, {"float32": 10e12}, "made up")
+    expected = 7 + 1 / (10 * EFFICIENCY["float32"])
+    assert planning._on_gpu(plan, gpu, "float32") == pytest.approx(expected)
+
+
+@pytest.fixture
+def ticks(monkeypatch):
+    """A clock that is a second later whenever it is read."""
+    clock = SimpleNamespace(perf_counter=map(float, itertools.count()).__next__)
+    for module in (random_play, trial):
+        monkeypatch.setattr(module, "time", clock)
+
+
+def test_the_pace_of_the_environments_is_that_of_one(ticks) -> None:
+    config = small_config("random", evaluation=EvaluationConfig(splits=()))
+    assert random_play.play_at_random(config).seconds_per_step == pytest.approx(1 / 4)
+
+
+class Hoarder(Agent):
+    """Takes a step an update and saves ten bytes more for each."""
+
+    steps = 0
+
+    def act(self, observations):
+        return [0] * len(observations)
+
+    def update(self, envs):
+        envs.step([0] * envs.n_envs)
+        self.steps = envs.steps
+        return {}
+
+    def save(self, directory):
+        (directory / "hoard").write_bytes(bytes(10 * self.steps))
+
+
+def test_a_trial_tells_seconds_and_bytes_of_one_step(ticks) -> None:
+    config = small_config()
+    agent = Hoarder(None, AgentContext(n_envs=4))
+    tried = trial.try_training(agent, config, 6.0)
+    assert tried.steps_per_update == 4
+    assert tried.checkpoint_bytes == 10 * agent.steps
+    assert tried.growth_per_step == pytest.approx(10)
+    tested = trial.try_testing(agent, config, 4.0)
+    assert tested.seconds_per_step == pytest.approx(1 / 3)  # three play side by side
+
+
+def test_environments_of_an_agent_that_is_only_tested_take_time_too() -> None:
+    words = ["plan", "--profile", "smoke", "--agent", "random", "--seconds", "0", "--json"]
+    (random,) = json.loads(CliRunner().invoke(cli, words).stdout)
+    assert random["steps"] == 0
+    assert random["environment_seconds"] > 0

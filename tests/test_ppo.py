@@ -155,3 +155,18 @@ def test_a_timeout_is_bootstrapped_only_if_asked(bootstrap: bool) -> None:
     assert torch.all(rollout.rewards[solved] > 2.0)
     assert rollout.values.shape == rollout.actions.shape == (25, 3)
     assert len(rollout.flat_observations()) == 75
+
+
+def test_what_comes_after_a_rollout_is_valued_by_the_view_after_its_last_step() -> None:
+    envs = VectorEnv(lambda: TextEnv("GoToLocal"), 3, seed=1)
+    rollout = collect_rollout(
+        envs,
+        Fixed(),
+        1,
+        generator=torch.Generator().manual_seed(0),
+        gamma=0.5,
+        reward_scale=20.0,
+        bootstrap_on_timeout=False,
+    )
+    assert rollout.values.tolist() == [[1.0, 1.0, 1.0]]
+    assert rollout.last_values.tolist() == [2.0, 2.0, 2.0]

@@ -12,8 +12,11 @@ from run_files import PROFILE, glam, result_bytes
 
 from bench.cli import cli
 from bench.config import ConfigError
+from bench.launching.executors import PlannedRun
 from bench.launching.reproduce import train_command
 from bench.launching.slurm_options import slurm_options
+from bench.launching.submission import SubmititExecutor
+from bench.profile import load_profile
 from bench.storage.run import RunDirectory
 
 # Long enough that a signal arrives before the end, on a fast machine too.
@@ -229,3 +232,32 @@ def test_what_a_launched_run_says_is_told_whatever_the_launcher_exits_with(folde
         done = invoke(*REPRODUCE, *launch)
     assert done.exit_code == 1
     assert "random seed 0 failed: runs/small/random/seed-0 is in use by process" in done.stderr
+
+
+def test_a_job_asks_for_a_core_for_each_thread(folder, monkeypatch):
+    submitit = pytest.importorskip("submitit")
+    asked: list[dict] = []
+
+    class Executor:
+        def __init__(self, *arguments, **options):
+            pass
+
+        def update_parameters(self, **given):
+            asked.append(given)
+
+        def submit_array(self, calls):
+            return [type("Job", (), {"job_id": "7"})() for _ in calls]
+
+    monkeypatch.setattr(submitit, "SlurmExecutor", Executor)
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    (config,) = load_profile("small.yaml", ("threads=3",), ("random",)).runs()
+    planned = PlannedRun(config, folder, ("true",))
+    SubmititExecutor("slurm", {"time": 60}, 2).start([planned], folder)
+    SubmititExecutor("slurm", {"cpus_per_task": 8}, None).start([planned], folder)
+    assert asked[0] == {
+        "time": 60,
+        "array_parallelism": 2,
+        "cpus_per_task": 3,
+        "job_name": "glam-small",
+    }
+    assert asked[1]["cpus_per_task"] == 8

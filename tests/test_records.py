@@ -268,3 +268,11 @@ def test_an_episode_that_cannot_be_is_named(tmp_path, column, text):
     edit_cell(path, 3, column, text)
     with pytest.raises(RecordError, match="row 3: an episode that cannot be"):
         read_records(tmp_path)
+
+
+def test_a_split_with_rows_of_an_earlier_larger_number_does_not_count(tmp_path):
+    tests = {"train": outcomes(4), "french-goto": outcomes(4, episodes=11)}
+    write_run(tmp_path, "drrn", 0, tests=tests)
+    (run,) = read_records(tmp_path).runs
+    assert run.test_rows("train") is not None
+    assert run.test_rows("french-goto") is None

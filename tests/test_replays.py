@@ -12,7 +12,7 @@ from bench.evaluate import EvaluationEpisode, evaluate
 from bench.lifecycle import build_agent, evaluate_run
 from bench.probes import POINTS, PROBES
 from bench.replays import chosen_episodes, policy_rows, replay_rows, retraced
-from envs import SPLITS
+from envs import ENGLISH, SPLITS
 
 SPLIT = "english-goto"
 
@@ -150,3 +150,8 @@ def test_lists_are_as_good_as_arrays():
     rows = policy_rows(Misfit(told, AgentContext()), observations, 2)
     assert rows[0] == ("0.25", "1.000", *["0.000"] * 5)
     assert rows[1][:3] == ("1", "0.000", "0.500")
+
+
+def test_the_best_answers_to_the_probes():
+    best = [ENGLISH.actions[probe.best] for probe in PROBES]
+    assert best == ["go forward", "pick up", "turn left", "turn right"]

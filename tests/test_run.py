@@ -220,3 +220,23 @@ def test_another_config_is_refused_and_force_new_moves_the_old_aside(tmp_path):
     run_in_process(other, tmp_path, force_new=True)
     assert run.manifest()["machine"]["threads"] == 2
     assert (run.path.with_name("old-seed-3-1") / "metrics.csv").read_bytes() == old
+
+
+def test_wall_time_is_added_up_over_sessions(tmp_path):
+    config = small_config()
+    run = RunDirectory(tmp_path)
+    run.create(config, {"label": "Tabular"}, learns=True)
+    for seconds in (1.5, 2.25):
+        run.add_wall_seconds("train", seconds)
+    assert run.manifest()["wall_seconds"] == {"train": pytest.approx(3.75, abs=0.06), "evaluate": 0}
+
+
+def test_a_run_goes_on_in_the_precision_it_began_with(finished):
+    config, run = finished
+    path, text = edited(run, "manifest.json", lambda v: v["model"].update(precision="float32"))
+    before = path.read_text()
+    path.write_text(text)
+    try:
+        assert mismatch(run, config, {"precision": "bfloat16"}) is None
+    finally:
+        path.write_text(before)

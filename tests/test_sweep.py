@@ -1,20 +1,26 @@
 """Grids, what is skipped, what the live table shows after a restart."""
 
 import csv
+import math
 import re
 import shutil
 from io import StringIO
 
 import pytest
 from click.testing import CliRunner
+from record_files import write_run
 from rich.console import Console
-from run_files import PROFILE
+from run_files import PROFILE, small_config
 
 from bench.cli import cli
 from bench.config import ConfigError
-from bench.launching.executors import PlannedRun
+from bench.launching import reproduce as reproducing
+from bench.launching.executors import Ending, PlannedRun
 from bench.launching.reproduce import reproduce, train_command
-from bench.launching.sweep import parse_grid, points
+from bench.launching.run_status import running_status
+from bench.launching.sweep import last_quarter, parse_grid, points
+from bench.reporting.records import read_records
+from bench.storage.row_file import EPISODE_COLUMNS
 from bench.storage.run import RunDirectory
 
 
@@ -206,3 +212,58 @@ def test_more_threads_than_cores_are_named_and_left_as_they_are(folder, command,
         cli, ["train", "--no-test", *arguments[:-1], "threads=1", "--seed=9"]
     )
     assert "threads" not in quiet.stdout
+
+
+def test_late_success_is_of_the_last_quarter_of_a_training_that_ended(tmp_path):
+    rows = [(740, 0), (750, 0), (751, 1), (1000, 0)]
+    write_run(tmp_path, "drrn", 0, training=rows)
+    write_run(tmp_path, "drrn", 1, training=rows, state="running")
+    ended, going_on = read_records(tmp_path).runs
+    assert last_quarter(ended) == 0.5
+    assert math.isnan(last_quarter(going_on))
+
+
+def test_the_success_that_is_shown_is_of_the_last_hundred_episodes(tmp_path):
+    run = RunDirectory(tmp_path)
+    rows = [(i, 0, i + 1, 0, "go to", 0, i < 100, 1, i >= 100) for i in range(150)]
+    run.episodes.append([EPISODE_COLUMNS, *rows])
+    assert running_status(run, small_config()).success == 0.5
+
+
+def test_no_more_runs_are_started_than_jobs(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproducing, "_POLL_SECONDS", 0.0)
+    going_on: list[object] = []
+    most: list[int] = []
+
+    class Job:
+        title, stays = "job", False
+
+        def begun(self):
+            return True
+
+        def ending(self):
+            going_on.remove(self)
+            return Ending(0, "", "exit code 0")
+
+    class Executor:
+        def attached(self, planned):
+            return None
+
+        def start(self, planned, folder):
+            jobs = [Job() for _ in planned]
+            going_on.extend(jobs)
+            most.append(len(going_on))
+            return jobs
+
+    configs = [small_config("random", seed=seed) for seed in range(5)]
+    command = train_command("small.yaml", (), tmp_path)
+    runs = [PlannedRun(config, tmp_path, command(config)) for config in configs]
+    outcomes = reproduce(runs, Console(file=StringIO()), jobs=2, executor=Executor())
+    assert most == [2, 2, 1]
+    assert [outcome.error for outcome in outcomes] == [None] * 5
+
+
+def test_a_runs_process_has_its_own_number_of_threads(tmp_path):
+    planned = PlannedRun(small_config("random", threads=3), tmp_path, ())
+    told = planned.environment()
+    assert told["OMP_NUM_THREADS"] == told["MKL_NUM_THREADS"] == "3"

@@ -99,3 +99,13 @@ def test_gradients_are_the_same_bytes_on_two_threads() -> None:
         lambda: (extractor(batch) * slopes).sum(), extractor.parameters()
     )
     assert len(found) == 1
+
+
+def test_pooling_at_the_end_takes_the_largest_of_all_cells() -> None:
+    torch.manual_seed(0)
+    extractor = FiLMExtractor(symbolic_space(3), channels=6, mission_size=5, pooling="end")
+    found: list[torch.Tensor] = []
+    extractor.blocks[-1].register_forward_hook(lambda *call: found.append(call[2]))
+    features = features_of(extractor, [TextEnv("MixedTrainLocal").reset(seed=0)[0]])
+    (cells,) = found
+    torch.testing.assert_close(features, cells.flatten(2).max(2).values)

@@ -181,3 +181,27 @@ def test_a_checkpoint_of_other_sizes_is_refused(tmp_path: Path, other: SymbolicP
     build()[0].save(tmp_path)
     with pytest.raises(AgentError, match="does not fit"):
         build(other)[0].load(tmp_path)
+
+
+def test_every_option_of_ppo_reaches_stable_baselines3() -> None:
+    config = replace(
+        SMALL,
+        gamma=0.5,
+        gae_lambda=0.6,
+        clip=0.3,
+        clip_value=0.4,
+        entropy_coefficient=0.05,
+        value_coefficient=0.7,
+        max_grad_norm=0.8,
+        adam_eps=1e-3,
+    )
+    ppo = build(config)[0].ppo
+    assert (ppo.gamma, ppo.gae_lambda) == (0.5, 0.6)
+    assert (ppo.rollout_buffer.gamma, ppo.rollout_buffer.gae_lambda) == (0.5, 0.6)
+    assert (ppo.clip_range(1.0), ppo.clip_range_vf(1.0)) == (0.3, 0.4)
+    assert (ppo.ent_coef, ppo.vf_coef, ppo.max_grad_norm) == (0.05, 0.7, 0.8)
+    assert (ppo.n_steps, ppo.batch_size, ppo.n_epochs) == (8, 12, 2)
+    assert ppo.policy.optimizer.defaults["eps"] == 1e-3
+    assert not ppo.normalize_advantage
+    assert build(replace(config, normalize_advantage=True))[0].ppo.normalize_advantage
+    assert build(replace(config, clip_value=None))[0].ppo.clip_range_vf is None

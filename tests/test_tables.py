@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from record_files import KINDS, outcomes, write_run
+from record_files import KINDS, outcomes, training, write_run
 
 from bench.reporting import measures
 from bench.reporting.caveats import caveats
@@ -287,3 +287,15 @@ def test_the_papers_own_setting_needs_no_warning(tmp_path):
     assert (
         "training steps 1,500,000 [gflan-t5, npae-flan-t5] / 1,000 [npe-flan-t5] (paper: 1,500,000)"
     ) in " ".join(table.caption)
+
+
+def test_a_training_that_goes_on_has_no_efficiency_yet(tmp_path):
+    write_run(tmp_path, "drrn", 0, state="running", training=training(12))
+    cell = measures.sample_efficiency(read_records(tmp_path), "drrn")
+    assert (dict(cell.values), cell.missing) == ({}, (0,))
+
+
+def test_one_seed_without_pretraining_is_enough_to_say_so(tmp_path):
+    for seed, pretrained in enumerate((True, False)):
+        write_run(tmp_path, "gflan-t5", seed, model={"name": "tiny", "pretrained": pretrained})
+    assert "not pretrained here: gflan-t5." in " ".join(departures(read_records(tmp_path)))

@@ -3,10 +3,12 @@ import re
 import signal
 import textwrap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from run_files import (
     PROFILE,
     TABULAR,
@@ -17,6 +19,7 @@ from run_files import (
     small_config,
 )
 
+from agents.base import AgentContext
 from bench.evaluate import evaluate
 from bench.interruption import Interrupted
 from bench.lifecycle import build_agent
@@ -237,3 +240,15 @@ def test_a_killed_process_started_again_ends_with_the_same_bytes(killable, tmp_p
     assert process.returncode == 0
     assert run.state() == "complete"
     assert result_bytes(run.path) == expected
+
+
+def test_an_agent_is_told_all_that_its_run_decides():
+    config = small_config("random", threads=2)
+    config = replace(config, environment=replace(config.environment, history=2, n_actions=5))
+    threads = torch.get_num_threads()
+    try:
+        told = build_agent(config).context
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert told == AgentContext(n_envs=4, seed=3, n_actions=5, history=2, training_steps=256)

@@ -14,7 +14,7 @@ from run_files import PROFILE, TABULAR
 
 from bench.cli import cli
 from bench.config import ConfigError
-from bench.launching.tune import load_search, tune
+from bench.launching.tune import load_search, tabulate, tune
 
 SEARCH = """
 profile: small.yaml
@@ -137,3 +137,12 @@ def test_a_search_that_is_none_is_refused_in_one_line(folder, text, named):
     result = CliRunner().invoke(cli, ["tune", "search.yaml"])
     assert result.exit_code == 2
     assert not (folder / "runs").exists()
+
+
+def test_a_trial_of_which_a_seed_left_nothing_is_not_chosen(folder):
+    search = load_search(folder / "search.yaml")
+    tune(search, folder / "out", Console(), jobs=2)
+    for run in folder.glob("out/*/small/*/seed-8"):
+        shutil.rmtree(run)
+    tabulate(search, folder / "out", Console())
+    assert [(row["seed"], row["chosen"]) for row in trials(folder)] == [("9", "0")] * 4
