@@ -1,6 +1,7 @@
 """What stands in `results/` is what its rows give, from clean commits, with today's settings.
 
-That today's code still gives the same rows is for `make reproduce` to show.
+That today's code still gives the same rows is for `make reproduce` to show, but for seeds and for
+Random's first test episodes.
 """
 
 import csv
