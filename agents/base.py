@@ -275,7 +275,8 @@ def sample_actions(
     Raises:
         AgentError: If a row is no distribution, as where a network's weights have become NaN.
     """
-    cumulative = np.cumsum(np.asarray(probabilities, np.float64), axis=1)
+    probabilities = np.asarray(probabilities, np.float64)
+    cumulative = np.cumsum(probabilities, axis=1)
     total = cumulative[:, -1]
     wrong = ~((probabilities >= 0).all(axis=1) & np.isfinite(total) & (total > 0))
     if wrong.any():

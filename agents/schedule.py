@@ -14,7 +14,7 @@ def decayed(rate: float, decay: Decay, steps: int, context: AgentContext) -> flo
     """The learning rate of an update.
 
     Args:
-        rate: Step size of the first update.
+        rate: Learning rate of the first update.
         decay: How it changes.
         steps: Environment steps before the update.
         context: Knows how many there will be.

@@ -130,7 +130,7 @@ def learn_vocabulary(texts: Iterable[str], vocab_size: int) -> str:
     """
     reserved = (PAD, END, UNKNOWN, *_BYTES)
     if vocab_size < len(reserved):
-        raise ValueError(f"vocab_size must be above {len(reserved)}, got {vocab_size}")
+        raise ValueError(f"vocab_size must be at least {len(reserved)}, got {vocab_size}")
     learner = Tokenizer(models.BPE())
     _split_words(learner)
     learner.train_from_iterator(

@@ -21,7 +21,7 @@ class FastRoomGridLevel(RoomGridLevel):
     def drawing_single_integers(self) -> Iterator[None]:
         """Draws integers in blocks while the block of code runs; MiniGrid gets one at a time.
 
-        Until then ``np_random`` has only ``integers(low, high)``.
+        Meanwhile ``np_random`` has only ``integers(low, high)``.
         """
         generator = self.np_random
         with single_integers(generator) as draws:

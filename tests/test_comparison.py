@@ -157,6 +157,9 @@ def test_beside_the_rate_stands_what_the_public_code_would_count(tmp_path):
     row = dict(zip(table.columns, table.rows[0], strict=True))
     assert row["success"].text.startswith("0.20")
     assert row["success, first to finish"].text.startswith("0.33")  # counts 2 of 6
+    draw = 1.96 * statistics.kind_draw_deviation([1, 0, 0, 0, 0], [10, 20, 20, 20, 20], 32)
+    assert row["draw of kinds"].text == f"{draw:.2f}"
+    assert row["difference"].text == "—"  # another setting: not comparable
 
 
 def test_rates_are_held_against_the_papers_when_counted_alike(tmp_path):

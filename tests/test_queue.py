@@ -141,7 +141,7 @@ def test_a_launcher_starts_the_runs(folder):
         (("time=4:00:00",), "whole minutes, got '4:00:00'"),
         (("time=1-00:00",), "got '1-00:00'"),
         (("time=0",), "got 0"),
-        (("time=3",), "time=3: too short; SLURM may signal up to 60 s before signal_delay_s=120"),
+        (("time=3",), "time=3: too short; SLURM may signal up to 60 s earlier"),
         (("time=60", "signal_delay_s=soon"), "signal_delay_s=soon"),
         (("time=60", "signal_delay_s=-5"), "signal_delay_s=-5"),
         (("time=60", "time=120"), "time: given twice"),

@@ -9,6 +9,7 @@ from scipy import stats
 
 from bench.reporting.statistics import (
     first_to_finish_rate,
+    kind_draw_deviation,
     learning_curve,
     mean_over_seeds,
     sample_efficiency,
@@ -134,6 +135,14 @@ def test_first_to_finish_is_the_rate_of_what_ends_in_the_same_steps(kinds):
     expected = sum(rate * count for rate, count in ended) / sum(count for _, count in ended)
     rates, lengths = zip(*kinds, strict=True)
     assert first_to_finish_rate(rates, lengths) == pytest.approx(expected)
+
+
+def test_the_draw_of_kinds_moves_a_test_as_a_simulation_says():
+    rates, lengths = np.array([0.33, 0.12, 0.02, 0.08, 0.0]), np.array([51, 60, 127, 123, 128])
+    counts = np.random.default_rng(0).multinomial(32, [0.2] * 5, 20_000)
+    tests = (counts * rates / lengths).sum(1) / (counts / lengths).sum(1)
+    assert kind_draw_deviation(rates, lengths, 32) == pytest.approx(tests.std(), rel=0.05)
+    assert kind_draw_deviation([0.3], [50], 32) == 0  # one kind: nothing to draw
 
 
 def test_first_to_finish_favours_short_episodes():

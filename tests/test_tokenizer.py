@@ -110,5 +110,5 @@ def test_vocabulary_size_is_an_upper_bound() -> None:
     with pytest.raises(ValueError, match="at least"):
         train_tokenizer(259)
     for too_few in (-1, 0, 100, 258):
-        with pytest.raises(ValueError, match="above 259"):
+        with pytest.raises(ValueError, match="at least 259"):
             train_tokenizer(too_few)

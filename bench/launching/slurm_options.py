@@ -70,7 +70,7 @@ def slurm_options(pairs: Sequence[str]) -> dict[str, Any]:
     if type(delay) is not int or delay < 0 or limit * 60 <= delay + _SIGNAL_EARLY_SECONDS:
         raise ConfigError(
             f"--slurm time={limit}: too short; SLURM may signal up to {_SIGNAL_EARLY_SECONDS} s "
-            f"before signal_delay_s={delay}, and a job must have begun by then"
+            f"earlier than signal_delay_s={delay} before the end, and a job must have begun by then"
         )
     return options
 

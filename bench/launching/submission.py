@@ -250,7 +250,7 @@ class SubmittedRun:
         return code
 
     def checkpoint(self) -> Any:
-        """Lets the training save its state; gives the call that goes on with it."""
+        """Lets the training save its state; gives the call that resumes it."""
         from submitit.helpers import DelayedSubmission
 
         if self._pid:

@@ -84,7 +84,7 @@ def _over_budget(records: Records) -> list[str]:
 
 
 def _few_episodes(records: Records) -> list[str]:
-    """Short runs, whose learning curve is of single episodes: the short and solved ones first."""
+    """Short runs, whose learning curve rests on few episodes."""
     few = [
         agent
         for agent in records.agents
@@ -95,8 +95,8 @@ def _few_episodes(records: Records) -> list[str]:
         return []
     return [
         f"{', '.join(few)}: fewer than {FEWEST} training episodes in a window of the learning "
-        "curve on average, so that its SE and its end are of a few episodes, the short and solved "
-        "ones first."
+        "curve on average, so that its SE and its end rest on few episodes; those that end first "
+        "are the short, solved ones."
     ]
 
 
@@ -133,7 +133,7 @@ def _different_code(records: Records) -> list[str]:
 
 
 def _different_origin(records: Records) -> list[str]:
-    """Seeds of one agent that began from other weights, or whose last digits may differ."""
+    """Seeds of one agent that began from other weights, or which may round differently."""
     sentences = []
     for agent in records.agents:
         manifests = [run.manifest for run in records.of(agent) if run.manifest]
@@ -157,7 +157,7 @@ def _different_origin(records: Records) -> list[str]:
         if len(found) > 1:
             sentences.append(
                 f"{agent}: its seeds come from {len(found)} different machines, numbers of "
-                "threads, precisions or versions of torch, whose last digits differ."
+                "threads, precisions or versions of torch, which round differently."
             )
     return sentences
 

@@ -17,7 +17,7 @@ from bench.reporting.claims import (
     fate,
 )
 from bench.reporting.measures import Cell
-from bench.reporting.paper import OWN_NAME, READING_ERROR, PaperResults
+from bench.reporting.paper import N_ENVS, OWN_NAME, READING_ERROR, PaperResults
 from bench.reporting.records import Records
 from bench.reporting.setting import departures, lacks_pretraining, profiles
 from envs.splits import ARTICLE_SPLITS, SPLITS
@@ -30,6 +30,7 @@ OUTSIDE = "not reproduced"
 TOO_WIDE = "undecided: interval too wide"
 WIDEST = 0.2
 """Half of an interval beyond which it meets nearly every rate; of two seeds .03 apart it is .19."""
+_NORMAL_95 = 1.96
 SAME_DIRECTION = "direction reproduced"
 OTHER_DIRECTION = "direction not reproduced"
 NOT_MEASURED = "not measured"
@@ -38,14 +39,15 @@ RULE = (
     f"Result: {FLOOR} if the success on the reference (without one: on the split itself) is less "
     f"than {MARGIN_OVER_RANDOM:g} above Random's there, so that there is nothing to lose; else "
     f"{ABOVE} where there is no reference, {KEPT} at a loss of at most {-LARGEST_LOSS:.0%}, "
-    f"{LOST} at more than {-COLLAPSE:.0%}, {REDUCED} between.",
-    "First to finish: the success rate counted as the public code does, whose environments keep "
-    "one task kind each and whose test ends with the first episodes to finish, so that a kind "
-    "counts by how many of its episodes fit into the same steps. Random in the paper's setting has "
-    "the published rates when counted so, and not when every test episode counts as one "
-    "(results/floor).",
+    f"{LOST} at more than {-COLLAPSE:.0%}, {REDUCED} between. Every test episode of ours counts as "
+    "one.",
+    "First to finish: the success rate estimated as the public code counts, whose environments "
+    "keep one task kind each and whose test ends with the first episodes to finish: each kind's "
+    "rate weighted by 1 / the mean length of its episodes. Draw of kinds: 1.96 standard deviations "
+    f"of one such test, as its {N_ENVS} environments draw their kinds.",
     f"Verdict, in the paper's setting: {WITHIN} if the paper's rate, ±{READING_ERROR:g} for "
-    "reading it off a figure, meets the 95% t interval over seeds of ours, first to finish, else "
+    "reading it off a figure, is as near to our success, first to finish, as the 95% t interval "
+    "over our seeds and the draw of kinds allow (the root of the sum of their squares); else "
     f"{OUTSIDE}; undecided if half of the interval is more than {WIDEST:g}; not comparable at one "
     "seed.",
     f"Elsewhere the rates themselves are not comparable and only the result is: {SAME_DIRECTION} "
@@ -64,6 +66,9 @@ class Comparison:
         published: The paper's success rate.
         cell: Ours by seed.
         first_to_finish: Ours by seed, counted as the published ones are.
+        draw_of_kinds: How far one test counted so moves as its environments draw their kinds.
+        difference: That of the means counted alike and the paper's rate; NaN where they are not
+            comparable.
         published_result: The paper's result in one word of `RULE`; empty if it cannot be said.
         result: Ours.
         verdict: What `RULE` makes of it.
@@ -74,14 +79,11 @@ class Comparison:
     published: float
     cell: Cell
     first_to_finish: Cell
+    draw_of_kinds: float
+    difference: float
     published_result: str
     result: str
     verdict: str
-
-    @property
-    def difference(self) -> float:
-        """Our mean, counted as the paper's, minus the paper's rate; NaN without ours."""
-        return self.first_to_finish.over_seeds.mean - self.published
 
 
 def comparisons(records: Records, paper: PaperResults) -> tuple[Comparison, ...]:
@@ -110,10 +112,15 @@ def comparisons(records: Records, paper: PaperResults) -> tuple[Comparison, ...]
                 theirs = ours = ""
             cell = measures.success(records, agent, split)
             alike = measures.success_first_to_finish(records, agent, split)
-            verdict = _verdict(alike, published, theirs, ours, setting)
+            deviation = measures.kind_draw_deviation(records, agent, split, N_ENVS)
+            draw = _NORMAL_95 * deviation.over_seeds.mean
+            verdict = _verdict(alike, draw, published, theirs, ours, setting)
+            apart = math.nan if setting else alike.over_seeds.mean - published
             if cell.values and lacks_pretraining(records, agent):
                 verdict = "not comparable: model not pretrained"
-            found.append(Comparison(agent, split, published, cell, alike, theirs, ours, verdict))
+            found.append(
+                Comparison(agent, split, published, cell, alike, draw, apart, theirs, ours, verdict)
+            )
     return tuple(found)
 
 
@@ -146,7 +153,9 @@ def count_verdicts(compared: Sequence[Comparison]) -> dict[str, int]:
     return counts
 
 
-def _verdict(cell: Cell, published: float, theirs: str, ours: str, setting: str) -> str:
+def _verdict(
+    cell: Cell, draw: float, published: float, theirs: str, ours: str, setting: str
+) -> str:
     if not cell.values:
         return f"{NOT_MEASURED}: {cell.status}"
     if not setting:
@@ -155,7 +164,8 @@ def _verdict(cell: Cell, published: float, theirs: str, ours: str, setting: str)
             return "not comparable: one seed"
         if summary.half_width > WIDEST:
             return TOO_WIDE
-        near = abs(summary.mean - published) <= summary.half_width + READING_ERROR
+        allowed = math.hypot(summary.half_width, draw) + READING_ERROR
+        near = abs(summary.mean - published) <= allowed
         return WITHIN if near else OUTSIDE
     if not ours or not theirs:
         return f"not comparable: {setting}"

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 
 from bench.reporting import measures
 from bench.reporting.claims import verdicts
-from bench.reporting.comparison import SAME_DIRECTION, WITHIN, comparisons, count_verdicts
+from bench.reporting.comparison import FLOOR, SAME_DIRECTION, WITHIN, comparisons, count_verdicts
 from bench.reporting.marked_block import replace_block
 from bench.reporting.paper import read_paper
 from bench.reporting.records import Records, read_records
@@ -82,7 +82,9 @@ def print_headline(directory: Path, written: list[Path], console: Console) -> No
     for verdict in verdicts(records):
         claim = verdict.claim.partition(" (")[0]
         console.print(f"{claim}: [bold]{verdict.outcome}[/bold]", highlight=False)
-    console.print(f"Every agent on every split: {_split_by_split(records)}", highlight=False)
+    compared = _split_by_split(records)
+    if compared:
+        console.print(f"Rate by rate, where the paper has one: {compared}", highlight=False)
     for sentence in departures(records):
         console.print(sentence, style="dim", highlight=False, markup=False)
     page = directory / "report.html"
@@ -108,10 +110,10 @@ def readme_block(directory: Path, readme: Path) -> str:
     outcomes = [
         f"- {v.claim.partition(' (')[0]}: **{v.outcome}** ({v.evidence})" for v in verdicts(records)
     ]
-    outcomes.append(
-        f"- Every agent on every split ([comparison]({place}/tables/comparison.md)): "
-        f"{_split_by_split(records)}"
-    )
+    compared = _split_by_split(records)
+    if compared:
+        table_link = f"[comparison]({place}/tables/comparison.md)"
+        outcomes.append(f"- Rate by rate, where the paper has one ({table_link}): {compared}")
     parts = [
         BEGIN,
         f"{table.title} Profile {profiles(records)}; seeds, intervals, replays and where every "
@@ -129,9 +131,12 @@ def _split_by_split(records: Records) -> str:
     compared = comparisons(records, read_paper())
     parts = []
     for verdict, count in count_verdicts(compared).items():
-        of = dict.fromkeys(records.label(c.agent) for c in compared if c.verdict == verdict)
-        whose = "" if verdict in (WITHIN, SAME_DIRECTION) else f" ({', '.join(of)})"
-        parts.append(f"{count} {verdict}{whose}")
+        of = [c for c in compared if c.verdict == verdict]
+        remark = ", ".join(dict.fromkeys(records.label(c.agent) for c in of))
+        if verdict in (WITHIN, SAME_DIRECTION):
+            idle = sum(c.result == c.published_result == FLOOR for c in of)
+            remark = f"{idle} of them near Random in both" if idle else ""
+        parts.append(f"{verdict}: {count}" + (f" ({remark})" if remark else ""))
     return "; ".join(parts)
 
 

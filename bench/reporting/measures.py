@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from bench.reporting import statistics
 from bench.reporting.records import ENDED, MISSING, Records, Run
@@ -98,15 +98,26 @@ def _rate(run: Run, split: str) -> float | None:
 
 def success_first_to_finish(records: Records, agent: str, split: str) -> Cell:
     """Success rate on a split's test episodes, counted as the public code would, by seed."""
+    return per_seed(
+        records, agent, lambda run: _by_kind(run, split, statistics.first_to_finish_rate)
+    )
 
-    def rate(run: Run) -> float | None:
-        rows = run.test_rows(split)
-        if rows is None or rows.empty:
-            return None
-        kinds = rows.groupby("task_kind")[["success", "length"]].mean()
-        return statistics.first_to_finish_rate(kinds["success"], kinds["length"])
 
-    return per_seed(records, agent, rate)
+def kind_draw_deviation(records: Records, agent: str, split: str, n_envs: int) -> Cell:
+    """How far that rate moves as the public code's environments draw their kinds, by seed."""
+
+    def deviation(rates: ArrayLike, lengths: ArrayLike) -> float:
+        return statistics.kind_draw_deviation(rates, lengths, n_envs)
+
+    return per_seed(records, agent, lambda run: _by_kind(run, split, deviation))
+
+
+def _by_kind(run: Run, split: str, value: Callable[[ArrayLike, ArrayLike], float]) -> float | None:
+    rows = run.test_rows(split)
+    if rows is None or rows.empty:
+        return None
+    kinds = rows.groupby("task_kind")[["success", "length"]].mean()
+    return value(kinds["success"], kinds["length"])
 
 
 def success_by_kind(records: Records, agent: str, split: str, kind: str) -> Cell:

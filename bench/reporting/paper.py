@@ -26,6 +26,7 @@ _CURVE_TYPES = {"agent": str, "steps": int, "relation": str, "success_rate": flo
 
 STEPS = 1_500_000
 TEST_EPISODES = 1000
+N_ENVS = 32
 ROOM_SIZE = 8
 HISTORY = 3
 NUM_DISTRACTORS = 8

@@ -4,7 +4,7 @@ Layout (`<directory>` is e.g. `results/laptop`)::
 
     <directory>/<agent>/seed-<n>/{config.json, manifest.json, metrics.csv, episodes.csv}
     <directory>/<agent>/seed-<n>/evaluation/<split>.csv
-    <directory>/<agent>/seed-<n>/{probes.csv, replays/<split>.csv}, if the agent tells its chances
+    <directory>/<agent>/seed-<n>/{probes.csv, replays/<split>.csv}, if it tells its probabilities
 
 A failed run and a run that is not there are kept and marked: `Run.state` is "failed" or "missing".
 """
@@ -68,7 +68,7 @@ class Run:
         metrics: One row per update: update, steps and the agent's own floats.
         episodes: One row per finished training episode.
         evaluation: By split, one row per test episode; only splits whose file is there.
-        probes: One row per probe and time it was asked, with the chances of the actions.
+        probes: One row per probe and time it was asked, with the probabilities of the actions.
         replays: By split, one row per step of the replayed test episodes.
     """
 

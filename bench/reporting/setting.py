@@ -22,14 +22,16 @@ _NEVER_PRETRAINED = (
 STANDING_DEPARTURES = (
     "a task kind is drawn for every episode, and a test is a fixed list of episodes (public code: "
     "an environment keeps its kind, and a test ends with the first episodes to finish)",
-    "in French the actions are French too (public code: English)",
+    "in French the actions are French too (public code: English) and articles agree with their "
+    "nouns (public code: often not)",
+    "actions are scored by log-probabilities, unless scoring=logits (public code: sums of logits)",
     "a model that is not pretrained acts without dropout (public code: with)",
     "Symbolic-PPO sees stacked views instead of having an LSTM, has no batch norm, and its values "
     "are clipped as stable-baselines3 clips them",
     "DRRN's sub-words are learned from the environment's own sentences, some six hundred "
     "(published: 8,000)",
 )
-"""What differs from the published experiments whatever the profile."""
+"""The main differences from the published experiments, whatever the profile."""
 
 _SECTIONS = ("environment", "train", "agent_options")
 # The first six have sentences of their own; the others change no result but by rounding.

@@ -147,7 +147,8 @@ def first_to_finish_rate(rates: ArrayLike, lengths: ArrayLike) -> float:
     """Success rate of a test that ends with the first episodes to finish, as the public code's.
 
     Each of its environments keeps one task kind, so a kind counts as often as its episodes fit
-    into the same number of steps. What a long test tends to, with as many environments of each.
+    into the same number of steps. What a long test tends to, with as many environments of each;
+    the public code draws them: see `kind_draw_deviation`.
 
     Args:
         rates: Success rate on each task kind, shape [kinds].
@@ -158,6 +159,23 @@ def first_to_finish_rate(rates: ArrayLike, lengths: ArrayLike) -> float:
     """
     weights = 1 / np.asarray(lengths, dtype=np.float64)
     return float(np.average(np.asarray(rates), weights=weights))
+
+
+def kind_draw_deviation(rates: ArrayLike, lengths: ArrayLike, n_envs: int) -> float:
+    """How far `first_to_finish_rate` moves as the environments draw their task kinds.
+
+    Args:
+        rates: Success rate on each task kind, shape [kinds].
+        lengths: Mean steps of an episode of each, shape [kinds].
+        n_envs: Environments, each of which draws one of the kinds, all equally likely.
+
+    Returns:
+        Standard deviation of the rate of one such test, to first order (delta method); what the
+        draw of its episodes adds is not in it.
+    """
+    weights = 1 / np.asarray(lengths, dtype=np.float64)
+    shifts = weights * (np.asarray(rates) - first_to_finish_rate(rates, lengths))
+    return float(np.sqrt((shifts**2).mean() / n_envs) / weights.mean())
 
 
 def interquartile_mean(scores: ArrayLike) -> float:

@@ -29,8 +29,8 @@ Row = tuple[Entry | str, ...]
 _NOT_LEARNING = "does not learn"
 INTERVAL_NOTE = (
     "Measured: mean over seeds ± half of the 95% t interval (seeds - 1 degrees of freedom); "
-    "n/a at one seed. The test episodes are a fixed list: the interval is over trainings, not over "
-    "the draw of episodes."
+    "n/a at one seed. The test episodes are a fixed list: the interval is over runs (training and "
+    "draws of actions), not over the draw of episodes."
 )
 
 
@@ -66,7 +66,7 @@ def q1_table(records: Records, paper: PaperResults) -> Table:
             f"rate, in windows of {share} of the steps, those left out in which no episode ended; "
             f"times the steps it is the area under the learning curve. Steps to {THRESHOLD}: end "
             f"of the first window of at least {measures.FEWEST} episodes whose success rate "
-            "reaches it; never: within the steps of the training.",
+            "reaches it; never: in no such window of the training.",
             INTERVAL_NOTE,
             published_note(*paper.success_sources, *paper.curve_sources),
         ),
@@ -282,5 +282,5 @@ def published_note(*sources: str) -> str:
     """Says which columns are published numbers, and from where."""
     return (
         f"Columns headed 'paper' are published numbers, not measured here: {'; '.join(sources)}. "
-        "Its test counts another way than ours: see 'first to finish' in the comparison with it."
+        "The paper's test counts in another way than ours: see 'first to finish' in the comparison."
     )

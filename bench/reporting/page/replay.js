@@ -68,7 +68,7 @@
     const state = scene.states[index];
     drawGrid(state);
     $("sentences").replaceChildren(...state[6].map((i) => text("li", data.sentences[i])));
-    $("chances-title").textContent = over ? (scene.solved ? "Solved" : "Out of time") : chances.length ? "It chooses, with these chances" : "It chooses (chances not told)";
+    $("chances-title").textContent = over ? (scene.solved ? "Solved" : "Out of time") : chances.length ? "It chooses, with these probabilities" : "It chooses (probabilities not told)";
     $("chances").replaceChildren(...(over ? [] : scene.phrases.map((phrase, i) => {
       const row = text("div", "", "chance" + (i === action ? " taken" : ""));
       const track = text("span", "", "track"), fill = document.createElement("span");
