@@ -53,9 +53,10 @@ def cli() -> None:
         raise click.UsageError(f"`accelerate launch` is for `glam train`; start {command} alone")
 
 
-for _command in (agents, check, doctor, evaluate, plan, play, pretrain):
-    cli.add_command(_command)
-for _command in (report, reproduce, splits, train, tune, watch):
+for _command in (
+    *(agents, check, doctor, evaluate, plan, play, pretrain),
+    *(report, reproduce, splits, train, tune, watch),
+):
     cli.add_command(_command)
 
 

@@ -85,12 +85,15 @@ def _over_budget(records: Records) -> list[str]:
 
 def _few_episodes(records: Records) -> list[str]:
     """Short runs, whose learning curve rests on few episodes."""
-    few = [
-        agent
-        for agent in records.agents
-        for runs in [[r for r in records.of(agent) if r.learns and r.state in ENDED and r.budget]]
-        if runs and sum(len(run.episodes) for run in runs) < FEWEST * CURVE_WINDOWS * len(runs)
-    ]
+    few = []
+    for agent in records.agents:
+        counts = [
+            len(run.episodes)
+            for run in records.of(agent)
+            if run.learns and run.state in ENDED and run.budget
+        ]
+        if sum(counts) < FEWEST * CURVE_WINDOWS * len(counts):
+            few.append(agent)
     if not few:
         return []
     return [

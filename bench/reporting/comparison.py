@@ -119,7 +119,18 @@ def comparisons(records: Records, paper: PaperResults) -> tuple[Comparison, ...]
             if cell.values and lacks_pretraining(records, agent):
                 verdict = "not comparable: model not pretrained"
             found.append(
-                Comparison(agent, split, published, cell, alike, draw, apart, theirs, ours, verdict)
+                Comparison(
+                    agent,
+                    split,
+                    published,
+                    cell,
+                    first_to_finish=alike,
+                    draw_of_kinds=draw,
+                    difference=apart,
+                    published_result=theirs,
+                    result=ours,
+                    verdict=verdict,
+                )
             )
     return tuple(found)
 

@@ -67,16 +67,18 @@ def print_headline(directory: Path, written: list[Path], console: Console) -> No
     for column in table.columns[1:]:
         # One word a line: so the paper's table fits 80 columns.
         shown.add_column("\n".join(column.split()))
-    for agent, row in zip(records.agents, table.rows, strict=True):
-        texts = [cell if isinstance(cell, str) else cell.text for cell in row[1:]]
+    lines = {
+        agent: [cell if isinstance(cell, str) else cell.text for cell in row[1:]]
+        for agent, row in zip(records.agents, table.rows, strict=True)
+    }
+    for agent, texts in lines.items():
         shown.add_row(agent, *(text.replace(" ± ", "\n± ") for text in texts))
     wide = console.options.update(max_width=1000)
     if Measurement.get(console, wide, shown).maximum <= console.width:
         console.print(shown)
     else:  # a number cut short would be another number
         console.print(table.title, highlight=False)
-        for agent, row in zip(records.agents, table.rows, strict=True):
-            texts = [cell if isinstance(cell, str) else cell.text for cell in row[1:]]
+        for agent, texts in lines.items():
             named = [f"{name} {text}" for name, text in zip(table.columns[1:], texts, strict=True)]
             console.print(f"{agent}: {', '.join(named)}", highlight=False, markup=False)
     for verdict in verdicts(records):

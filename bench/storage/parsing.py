@@ -26,13 +26,12 @@ class RecordError(ValueError):
     """A record that cannot be read; the message names the file, the row and what to do."""
 
     def __init__(
-        self, path: Path, problem: str, row: int | None = None, remedy: str = _REMEDY
+        self, path: Path, problem: str, row: int | None = None, remedy: str | None = None
     ) -> None:
         """Compose the one-line message; `row` is the line of the file, the header being line 1."""
-        if path.parent.name == "evaluation" and remedy is _REMEDY:
-            remedy = _PLAY_AGAIN
         place = f"{path}, row {row}" if row is not None else f"{path}"
-        super().__init__(f"{place}: {problem}; {remedy}")
+        usual = _PLAY_AGAIN if path.parent.name == "evaluation" else _REMEDY
+        super().__init__(f"{place}: {problem}; {remedy or usual}")
 
 
 def name_problem(name: object) -> str | None:
