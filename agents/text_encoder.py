@@ -59,21 +59,30 @@ class TextEncoder(nn.Module):
         Returns:
             (batch, hidden_size) states after each text's last token; zeros if it has none.
         """
-        cell = self.cell
+        cell, size = self.cell, self.cell.hidden_size
         # One row of input gates for each token that occurs, looked up instead of multiplied.
         tokens = F.embedding(tree.vocabulary, embeddings)
         table = F.linear(tokens, cell.weight_ih, cell.bias_ih)
+        # tanh x = 2 σ(2x) − 1, and a sigmoid takes a third of a tanh's time on a CPU. So it is the
+        # recurrence of g = (h + 1) / 2: all that n is made of is doubled, and W h + b is
+        # 2 W g + b − W 1.
+        doubled = table.new_ones(3 * size)
+        doubled[2 * size :] = 2
         states: Tensor = _Recurrence.apply(  # type: ignore[no-untyped-call]  # PyTorch's
-            table, tree, cell.weight_hh, cell.bias_hh
+            table * doubled,
+            tree,
+            cell.weight_hh * (2 * doubled)[:, None],
+            (cell.bias_hh - cell.weight_hh.sum(1)) * doubled,
         )
-        return states
+        return 2 * states - 1
 
 
 class _Recurrence(torch.autograd.Function):
     """The GRU's recurrence over a TokenTree, with back-propagation through time.
 
-    r, z = σ(x_r + W_r h + b_r), σ(x_z + W_z h + b_z); n = tanh(x_n + r (W_n h + b_n));
-    h ← (1 − z) n + z h, the form and the order of gates of ``torch.nn.GRU``.
+    r, z = σ(x_r + W_r h + b_r), σ(x_z + W_z h + b_z); n = σ(x_n + r (W_n h + b_n));
+    h ← (1 − z) n + z h, with the gates in the order of ``torch.nn.GRU``. With σ in place of tanh
+    h is between 0 and 1, and begins at 1/2.
     """
 
     @staticmethod
@@ -86,8 +95,9 @@ class _Recurrence(torch.autograd.Function):
         added[:, 2 * size :] = bias[2 * size :]
         gates = added.index_select(0, tree.ids)
         states = table.new_empty(1 + len(tree.ids), size)
-        states[0] = 0
-        _read(states, gates, candidate, weight.t().contiguous(), tree.nodes)
+        states[0] = 0.5
+        with torch.inference_mode():  # which notes nothing down for the views of each step
+            _read(states, gates, candidate, weight.t().contiguous(), tree.nodes)
         ctx.save_for_backward(weight, states, candidate, gates)
         ctx.tree, ctx.n_different = tree, len(table)
         return states.index_select(0, tree.nodes.ends)
@@ -109,13 +119,14 @@ class _Recurrence(torch.autograd.Function):
         # dL/dh times these: the gradients of W_n h + b_n, of r and z before the sigmoid, of x_n.
         found = gates.new_empty(len(gates), 4, size)
         to_recurrent, to_r, to_z, to_candidate = found.unbind(1)
-        _aten.tanh_backward(1 - z, candidate, grad_input=to_candidate)
+        _aten.sigmoid_backward(1 - z, candidate, grad_input=to_candidate)
         torch.mul(to_candidate, r, out=to_recurrent)
         _aten.sigmoid_backward(to_candidate * recurrent, r, grad_input=to_r)
         _aten.sigmoid_backward(before - candidate, z, grad_input=to_z)
         grad_h = before.new_zeros(1 + len(before), size)
         grad_h.index_add_(0, nodes.ends, grads[0][: len(nodes.ends)])
-        _go_back(grad_h, found, z.contiguous(), weight.roll(size, 0), nodes)
+        with torch.inference_mode():
+            _go_back(grad_h, found, z.contiguous(), weight.roll(size, 0), nodes)
         # Added up by token, W_n's part too, of which only the bias has use: cutting it out copies.
         by_token = _aten.embedding_dense_backward(found.flatten(1), ids, ctx.n_different, -1, False)
         grad_bias = by_token[:, : 3 * size].sum(0).roll(-size)
@@ -153,7 +164,7 @@ def _read(
         h = old if straight else states.index_select(0, parents)
         gate.addmm_(h, weight)
         gate_rz.sigmoid_()
-        new.addcmul_(r, recurrent).tanh_()
+        new.addcmul_(r, recurrent).sigmoid_()
         torch.lerp(new, h, z, out=following)
 
 

@@ -18,6 +18,7 @@ from agents.language_model.backbone import load_backbone
 from agents.language_model.cached_policy import distinct
 from agents.language_model.config import LanguageModelConfig
 from agents.language_model.planning.cost import LanguageModelCost
+from agents.language_model.planning.operations import flop_counter
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.prompt_batch import group_tokens, length_groups, length_passes
 from agents.language_model.zero_shot import ZeroShotAgent
@@ -99,6 +100,19 @@ def test_gradients_equal_those_of_one_action_at_a_time() -> None:
     sum(one_at_a_time(trained, observation)[2] for observation in batch).backward()
     for gradient, parameter in zip(found, parameters, strict=True):
         torch.testing.assert_close(gradient, parameter.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_learning_and_acting_read_alike_and_cost_alike() -> None:
+    trained, batch = agent(), observations() + observations("french-goto")
+    found, flops = [], []
+    for learning in (True, False):
+        with torch.set_grad_enabled(learning), flop_counter() as counted:
+            found.append(trained.evaluate(batch))
+        flops.append(counted.get_total_flops())
+    for learned, acted in zip(*found, strict=True):
+        assert not torch.equal(learned, acted)  # attention is one kernel without gradients
+        torch.testing.assert_close(learned.detach(), acted, atol=1e-5, rtol=1e-5)
+    assert flops[0] == flops[1]
 
 
 @torch.no_grad()

@@ -216,6 +216,10 @@ def _heads(projected: Tensor, width: int, shapes: tuple[Shape, ...]) -> list[Ten
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    if not torch.is_grad_enabled():  # PyTorch's fused kernels have no gradient of the bias
+        return functional.scaled_dot_product_attention(
+            query, key, value, bias.to(query.dtype), scale=1.0
+        )
     weights = torch.softmax(query @ key.transpose(2, 3) + bias, 3)
     return weights.to(value.dtype) @ value
 

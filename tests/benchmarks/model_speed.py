@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -20,6 +19,7 @@ from transformers import (
 )
 from turns import compare, seconds
 
+from agents.language_model.planning.operations import flop_counter
 from agents.language_model.policy import LanguageModelPolicy
 from agents.language_model.precision import product_seconds
 from agents.language_model.prefix_tree import build_prefix_tree
@@ -139,7 +139,7 @@ def test_language_model(benchmark, size: str, work: str, n_actions: int, length:
         lambda: exact([batch], tree)[0],
         lambda: reference_scores(t5, plain, actions),
     )
-    with FlopCounterMode(display=False) as counted:
+    with flop_counter() as counted:
         found = run(tree_scores)
     if work == "score":
         torch.testing.assert_close(found[: len(plain.ids)], run(plain_scores), atol=1e-4, rtol=1e-4)
