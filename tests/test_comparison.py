@@ -174,7 +174,7 @@ def test_rates_are_held_against_the_papers_when_counted_alike(tmp_path):
         )
     (found,) = [c for c in comparisons(read_records(tmp_path), read_paper()) if c.split == "train"]
     assert found.published == 0.15
-    assert found.cell.over_seeds.mean == pytest.approx(0.09)
+    assert found.measured.over_seeds.mean == pytest.approx(0.09)
     assert found.first_to_finish.over_seeds.mean == pytest.approx(0.45 * 2 / 6)
     assert found.difference == pytest.approx(0)
     assert found.verdict == WITHIN
@@ -197,9 +197,9 @@ def test_differences_are_paired_by_seed_and_by_episode(tmp_path):
     for seed, won in theirs.items():
         write_run(tmp_path, "drrn", seed, tests={"train": won})
     records = read_records(tmp_path)
-    cell = measures.difference(records, "gflan-t5", "drrn", "train")
-    assert cell.values == {0: 0.25, 1: 0.25}
-    assert cell.missing == (2,)
+    measured = measures.difference(records, "gflan-t5", "drrn", "train")
+    assert measured.values == {0: 0.25, 1: 0.25}
+    assert measured.missing == (2,)
     assert measures.solved_by_one_only(records, "gflan-t5", "drrn", "train") == (3, 1, 8)
     row = difference_table(records).rows[0]
     assert row[2].text.startswith("+0.25 ± 0.00 [n=2; 1 missing")
@@ -209,8 +209,8 @@ def test_differences_are_paired_by_seed_and_by_episode(tmp_path):
 def test_a_difference_is_of_the_same_episodes_only(tmp_path):
     for agent, count in (("gflan-t5", 4), ("drrn", 8)):
         write_run(tmp_path, agent, 0, tests={"train": outcomes(2, count)})
-    cell = measures.difference(read_records(tmp_path), "gflan-t5", "drrn", "train")
-    assert (dict(cell.values), cell.missing) == ({}, (0,))
+    measured = measures.difference(read_records(tmp_path), "gflan-t5", "drrn", "train")
+    assert (dict(measured.values), measured.missing) == ({}, (0,))
 
 
 def test_the_aggregate_says_what_failed(tmp_path):

@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_files import outcomes, write_run
 
-from bench.reporting.measures import Cell
+from bench.reporting.measures import SeedValues
 from bench.reporting.paper import read_paper
 from bench.reporting.records import read_records
 from bench.reporting.table_format import (
-    Entry,
+    Cell,
     Table,
-    difference_entry,
+    difference_cell,
     latex_escape,
     percent,
-    rate_entry,
+    rate_cell,
     rounded,
-    steps_entry,
+    steps_cell,
     to_csv,
     to_latex,
     to_markdown,
@@ -30,40 +30,43 @@ ALL = dict.fromkeys(ARTICLE_SPLITS, outcomes(5))
 
 
 @pytest.mark.parametrize(
-    ("cell", "expected"),
+    ("measured", "expected"),
     [
-        (Cell({0: 0.4, 1: 0.6}), f"0.50 ± {12.706 * 0.1:.2f}"),
-        (Cell({0: 0.5, 1: 0.5}), "0.50 ± 0.00"),
-        (Cell({0: 0.5}), "0.50 ± n/a"),
-        (Cell({0: 0.5}, failed=(1,), missing=(2, 3)), "0.50 ± n/a [n=1; 1 failed, 2 missing]"),
-        (Cell({}, failed=(0, 1)), "failed"),
-        (Cell({}, missing=(0,)), "missing"),
-        (Cell({}, failed=(0,), missing=(1,)), "1 failed, 1 missing"),
-        (Cell({}, empty=(0, 1)), "too few episodes"),
-        (Cell({0: 0.5}, empty=(1,)), "0.50 ± n/a [n=1; 1 too few episodes]"),
-        (Cell({0: 0.215}), "0.22 ± n/a"),
+        (SeedValues({0: 0.4, 1: 0.6}), f"0.50 ± {12.706 * 0.1:.2f}"),
+        (SeedValues({0: 0.5, 1: 0.5}), "0.50 ± 0.00"),
+        (SeedValues({0: 0.5}), "0.50 ± n/a"),
+        (
+            SeedValues({0: 0.5}, failed=(1,), missing=(2, 3)),
+            "0.50 ± n/a [n=1; 1 failed, 2 missing]",
+        ),
+        (SeedValues({}, failed=(0, 1)), "failed"),
+        (SeedValues({}, missing=(0,)), "missing"),
+        (SeedValues({}, failed=(0,), missing=(1,)), "1 failed, 1 missing"),
+        (SeedValues({}, empty=(0, 1)), "too few episodes"),
+        (SeedValues({0: 0.5}, empty=(1,)), "0.50 ± n/a [n=1; 1 too few episodes]"),
+        (SeedValues({0: 0.215}), "0.22 ± n/a"),
     ],
 )
-def test_a_rate_shows_its_interval_or_why_there_is_none(cell, expected):
-    assert rate_entry(cell).text == expected
+def test_a_rate_shows_its_interval_or_why_there_is_none(measured, expected):
+    assert rate_cell(measured).text == expected
 
 
 @pytest.mark.parametrize(
-    ("cell", "expected"),
+    ("measured", "expected"),
     [
-        (Cell({0: 3000.0, 1: 3000.0}), "3,000 ± 0"),
-        (Cell({0: 3000.0}), "3,000 ± n/a"),
-        (Cell({0: 3000.0, 1: math.inf}), "3,000, never"),
-        (Cell({0: math.inf, 1: math.inf}), "never"),
-        (Cell({0: math.inf}, failed=(1,)), "never [n=1; 1 failed]"),
-        (Cell({}, failed=(1,)), "failed"),
+        (SeedValues({0: 3000.0, 1: 3000.0}), "3,000 ± 0"),
+        (SeedValues({0: 3000.0}), "3,000 ± n/a"),
+        (SeedValues({0: 3000.0, 1: math.inf}), "3,000, never"),
+        (SeedValues({0: math.inf, 1: math.inf}), "never"),
+        (SeedValues({0: math.inf}, failed=(1,)), "never [n=1; 1 failed]"),
+        (SeedValues({}, failed=(1,)), "failed"),
     ],
 )
-def test_steps_show_their_interval_only_if_every_seed_reached_the_threshold(cell, expected):
-    entry = steps_entry(cell)
-    assert entry.text == expected
-    reached = bool(cell.values) and all(map(math.isfinite, cell.values.values()))
-    assert entry.fields["mean"].isdigit() == reached
+def test_steps_show_their_interval_only_if_every_seed_reached_the_threshold(measured, expected):
+    cell = steps_cell(measured)
+    assert cell.text == expected
+    reached = bool(measured.values) and all(map(math.isfinite, measured.values.values()))
+    assert cell.fields["mean"].isdigit() == reached
 
 
 @pytest.mark.parametrize(
@@ -119,7 +122,7 @@ def test_a_row_of_the_wrong_length_is_refused():
 
 
 def test_csv_columns_come_from_the_fields_of_any_row():
-    rows = (("none", Entry("n/a", {"": ""})), ("one", Entry("1 (x)", {"": "1", "more": "x"})))
+    rows = (("none", Cell("n/a", {"": ""})), ("one", Cell("1 (x)", {"": "1", "more": "x"})))
     table = Table("t", "T.", (), (), ("name", "value"), rows)
     assert to_csv(table) == "# T.\nname,value,value: more\nnone,,\none,1,x\n"
 
@@ -132,5 +135,5 @@ def test_halves_are_rounded_as_a_reader_rounds_them(thousandths):
 
 def test_a_difference_is_rounded_as_what_it_is_of():
     assert (rounded(0.215, 2), rounded(0.15, 2)) == ("0.22", "0.15")
-    assert difference_entry(0.215 - 0.15).text == "+0.07"
-    assert difference_entry(-0.004).text == "0.00"
+    assert difference_cell(0.215 - 0.15).text == "+0.07"
+    assert difference_cell(-0.004).text == "0.00"

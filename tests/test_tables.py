@@ -11,7 +11,7 @@ from record_files import KINDS, outcomes, training, write_run
 from bench.reporting import measures
 from bench.reporting.caveats import caveats
 from bench.reporting.comparison_tables import all_tables
-from bench.reporting.measures import Cell, relative_change
+from bench.reporting.measures import SeedValues, relative_change
 from bench.reporting.paper import read_paper
 from bench.reporting.records import read_records
 from bench.reporting.setting import departures
@@ -27,8 +27,8 @@ from envs.splits import ARTICLE_SPLITS, SPLITS
 ALL = dict.fromkeys(ARTICLE_SPLITS, outcomes(5))
 
 
-def text(entry):
-    return entry if isinstance(entry, str) else entry.text
+def text(cell):
+    return cell if isinstance(cell, str) else cell.text
 
 
 def cell(table, column, **where):
@@ -47,8 +47,8 @@ def csv_frame(table):
 def test_relative_change_is_that_of_the_means_over_common_seeds(base, data):
     rates = data.draw(st.lists(st.integers(0, 100), min_size=len(base), max_size=len(base)))
     lost = data.draw(st.integers(0, len(base) - 1))
-    reference = Cell(dict(enumerate(base)))
-    split = Cell({seed: rate for seed, rate in enumerate(rates) if seed != lost})
+    reference = SeedValues(dict(enumerate(base)))
+    split = SeedValues({seed: rate for seed, rate in enumerate(rates) if seed != lost})
     seeds = sorted(split.values)
     change = relative_change(split, reference)
     if sum(base[seed] for seed in seeds) == 0:
@@ -291,8 +291,8 @@ def test_the_papers_own_setting_needs_no_warning(tmp_path):
 
 def test_a_training_that_goes_on_has_no_efficiency_yet(tmp_path):
     write_run(tmp_path, "drrn", 0, state="running", training=training(12))
-    cell = measures.sample_efficiency(read_records(tmp_path), "drrn")
-    assert (dict(cell.values), cell.missing) == ({}, (0,))
+    measured = measures.sample_efficiency(read_records(tmp_path), "drrn")
+    assert (dict(measured.values), measured.missing) == ({}, (0,))
 
 
 def test_one_seed_without_pretraining_is_enough_to_say_so(tmp_path):

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers.activations import NewGELUActivation
 from transformers.models.t5.modeling_t5 import T5Attention
 
+from agents.language_model.kernels import attend, root_mean_square_norm, tanh_gelu
 from agents.language_model.prefix_tree import PrefixTree, additive_mask
 from agents.language_model.prompt_batch import PromptBatch
 
@@ -197,7 +197,7 @@ def _attended(
     query = _heads(attention.q(read), width, query_shapes)
     key, value = (_heads(p(source), width, key_shapes) for p in (attention.k, attention.v))
     mixed = [
-        _attention(*group).transpose(1, 2).reshape(-1, attention.inner_dim)
+        attend(*group).transpose(1, 2).reshape(-1, attention.inner_dim)
         for group in zip(query, key, value, biases, strict=True)
     ]
     attended: Tensor = hidden + attention.o(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
@@ -215,15 +215,6 @@ def _heads(projected: Tensor, width: int, shapes: tuple[Shape, ...]) -> list[Ten
     ]
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    if not torch.is_grad_enabled():  # PyTorch's fused kernels have no gradient of the bias
-        return functional.scaled_dot_product_attention(
-            query, key, value, bias.to(query.dtype), scale=1.0
-        )
-    weights = torch.softmax(query @ key.transpose(2, 3) + bias, 3)
-    return weights.to(value.dtype) @ value
-
-
 def _feed_forward(layer: Any, hidden: Tensor) -> Tensor:
     dense, read = layer.DenseReluDense, _normed(layer.layer_norm, hidden)
     if hasattr(dense, "wi_0"):  # gated, as Flan-T5's
@@ -236,39 +227,12 @@ def _feed_forward(layer: Any, hidden: Tensor) -> Tensor:
 
 def _activated(function: Callable[[Tensor], Tensor], inner: Tensor) -> Tensor:
     if isinstance(function, NewGELUActivation):  # the library's takes eight passes over memory
-        return functional.gelu(inner, approximate="tanh")
+        return tanh_gelu(inner)
     return function(inner)
 
 
 def _normed(norm: Any, hidden: Tensor) -> Tensor:
-    """T5's layer norm: neither mean nor offset (Zhang and Sennrich 2019)."""
-    normed: Tensor = _RootMeanSquareNorm.apply(  # type: ignore[no-untyped-call]  # PyTorch's
-        hidden, norm.weight, norm.variance_epsilon
-    )
-    return normed
-
-
-class _RootMeanSquareNorm(torch.autograd.Function):
-    """w x / sqrt(mean(x²) + ε) in fewer passes over memory than PyTorch takes on a CPU."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
-        ctx.save_for_backward(x, scale, weight)
-        normed: Tensor = (x * scale).mul_(weight)
-        return normed
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, scale, weight = ctx.saved_tensors
-        width = x.shape[-1]
-        # Layer norm's, told that the mean is 0; what it takes off for the mean is put back.
-        grad_x, grad_weight, _ = torch.ops.aten.native_layer_norm_backward(
-            grad, x, [width], torch.zeros_like(scale), scale, weight, None, [True, True, False]
-        )
-        taken_off = (grad @ weight)[..., None].mul_(scale).div_(width)
-        return grad_x.add_(taken_off), grad_weight, None
+    return root_mean_square_norm(hidden, norm.weight, norm.variance_epsilon)
 
 
 def _position_bias(attention: Any, place: Tensor, *, bidirectional: bool) -> Tensor:

@@ -21,7 +21,7 @@ from bench.reporting.figure_style import (
     legend_label,
     lighten,
 )
-from bench.reporting.measures import Cell
+from bench.reporting.measures import SeedValues
 from bench.reporting.paper import MODEL, OWN_NAME, PaperResults
 from bench.reporting.records import Records
 from bench.reporting.table_format import percent
@@ -43,8 +43,8 @@ class _Pair:
     """Two bars of one agent: its success on the reference and on the split."""
 
     colour: str
-    reference: Cell
-    split: Cell
+    reference: SeedValues
+    split: SeedValues
 
 
 def generalisation(records: Records) -> Figure:
@@ -73,13 +73,13 @@ def paper_generalisation(paper: PaperResults) -> Figure:
     own = {name: agent for agent, name in OWN_NAME.items()}
     colours = agent_colours([own[name] for name in paper.agents])
 
-    def cell(split: str, name: str) -> Cell:
+    def published(split: str, name: str) -> SeedValues:
         rate = paper.success_rate.get((split, name))
-        return Cell({} if rate is None else {0: rate}, missing=(0,) if rate is None else ())
+        return SeedValues({} if rate is None else {0: rate}, missing=(0,) if rate is None else ())
 
     panels = {
         (split, reference): [
-            _Pair(colours[own[name]], cell(reference, name), cell(split, name))
+            _Pair(colours[own[name]], published(reference, name), published(split, name))
             for name in paper.agents
         ]
         for split, reference in _article_panels()
@@ -123,11 +123,11 @@ def _bar_panels(
 
 def _draw_pair(axes: Axes, position: float, pair: _Pair, seeds: bool, upright: bool) -> None:
     top = 0.0
-    for offset, cell, colour in (
+    for offset, measured, colour in (
         (-0.2, pair.reference, lighten(pair.colour)),
         (0.2, pair.split, pair.colour),
     ):
-        top = max(top, _draw_bar(axes, position + offset, 0.4, cell, colour, seeds))
+        top = max(top, _draw_bar(axes, position + offset, 0.4, measured, colour, seeds))
     if pair.split.values and pair.reference.values:
         change = percent(measures.relative_change(pair.split, pair.reference))
         rotation = 90 if upright else 0
@@ -135,17 +135,17 @@ def _draw_pair(axes: Axes, position: float, pair: _Pair, seeds: bool, upright: b
 
 
 def _draw_bar(
-    axes: Axes, x: float, width: float, cell: Cell, colour: str, seeds: bool = True
+    axes: Axes, x: float, width: float, measured: SeedValues, colour: str, seeds: bool = True
 ) -> float:
     """Draw a mean, its interval and seeds, or the word for why there is none; return the top."""
-    summary = cell.over_seeds
+    summary = measured.over_seeds
     if summary.n == 0:
-        axes.text(x, 0.02, cell.status, rotation=90, ha="center", va="bottom", size=5)
+        axes.text(x, 0.02, measured.status, rotation=90, ha="center", va="bottom", size=5)
         return 0.0
     axes.bar(x, summary.mean, width, color=colour)
     if not seeds:
         return summary.mean
-    values = list(cell.values.values())
+    values = list(measured.values.values())
     axes.plot([x] * len(values), values, color="white", markeredgecolor="black", **_POINT)
     top = max(values)
     if not math.isnan(summary.half_width):
@@ -166,9 +166,9 @@ def success_by_task_kind(records: Records) -> Figure:
     width = 0.84 / max(len(records.agents), 1)
     for index, agent in enumerate(records.agents):
         for position, kind in enumerate(counts):
-            cell = measures.success_by_kind(records, agent, "train", kind)
+            measured = measures.success_by_kind(records, agent, "train", kind)
             x = position + (index - (len(records.agents) - 1) / 2) * width
-            _draw_bar(axes, x, width, cell, colours[agent])
+            _draw_bar(axes, x, width, measured, colours[agent])
     if not counts:
         axes.text(0.5, 0.5, "no test episodes", ha="center", transform=axes.transAxes)
     axes.set_xticks(range(len(counts)), [f"{kind}\nn={n}" for kind, n in counts.items()])

@@ -72,8 +72,8 @@ def verdicts(records: Records) -> tuple[Verdict, ...]:
 
 def _fastest_learner(records: Records) -> Verdict:
     claim = "Q1: GFlan-T5 learns fastest (higher mean SE than NPAE, NPE, DRRN and Symbolic-PPO)"
-    cells = {agent: measures.sample_efficiency(records, agent) for agent in records.agents}
-    measured = {agent: cell.over_seeds for agent, cell in cells.items() if cell.values}
+    by_seed = {agent: measures.sample_efficiency(records, agent) for agent in records.agents}
+    measured = {agent: found.over_seeds for agent, found in by_seed.items() if found.values}
     absent = [agent for agent in (SUBJECT, *RIVALS) if agent not in measured]
     if SUBJECT in absent or set(RIVALS) <= set(absent):
         return Verdict(claim, UNDECIDED, f"no SE of {', '.join(absent)}")
@@ -82,7 +82,7 @@ def _fastest_learner(records: Records) -> Verdict:
     best = max(rivals, key=lambda agent: rivals[agent].mean)
     evidence = f"SE {rounded(own.mean, 2)} against {rounded(rivals[best].mean, 2)} of {best}"
     evidence += f" ({_separation(own, rivals[best])})"
-    evidence += _reduced({agent: cells[agent] for agent in (SUBJECT, best)})
+    evidence += _reduced({agent: by_seed[agent] for agent in (SUBJECT, best)})
     if absent:
         evidence += f"; no SE of {', '.join(absent)}"
     faster = [
@@ -107,8 +107,8 @@ def _generalisation(records: Records, claim: str, splits: Sequence[str], expecte
     for split in splits:
         reference = measures.comparisons(split)[0] or split
         base = measures.success(records, SUBJECT, reference)
-        cell = measures.success(records, SUBJECT, split)
-        change = measures.relative_change(cell, base)
+        found = measures.success(records, SUBJECT, split)
+        change = measures.relative_change(found, base)
         floor = measures.success(records, "random", reference).over_seeds.mean
         if math.isnan(change):
             return Verdict(claim, UNDECIDED, f"no change of {SUBJECT} on {split}")
@@ -123,11 +123,11 @@ def _generalisation(records: Records, claim: str, splits: Sequence[str], expecte
             return Verdict(claim, UNDECIDED, f"{reason}; {rule}")
         evidence.append(f"{split} {percent(change)} against {reference}")
         held.append(fate(change) == expected)
-        reduced = reduced or _reduced({SUBJECT: cell})
+        reduced = reduced or _reduced({SUBJECT: found})
     return Verdict(claim, SAME if all(held) else DIFFERENT, ", ".join(evidence) + reduced)
 
 
-def _reduced(cells: Mapping[str, measures.Cell]) -> str:
+def _reduced(measured: Mapping[str, measures.SeedValues]) -> str:
     """Says which agents lack seeds, as a verdict over the others may owe to that."""
-    lacking = [f"{cell.status} of {agent}" for agent, cell in cells.items() if cell.status]
+    lacking = [f"{found.status} of {agent}" for agent, found in measured.items() if found.status]
     return f"; seeds: {', '.join(lacking)}" if lacking else ""

@@ -16,7 +16,7 @@ from bench.reporting.claims import (
     REDUCED,
     fate,
 )
-from bench.reporting.measures import Cell
+from bench.reporting.measures import SeedValues
 from bench.reporting.paper import N_ENVS, OWN_NAME, READING_ERROR, PaperResults
 from bench.reporting.records import Records
 from bench.reporting.setting import departures, lacks_pretraining, profiles
@@ -64,7 +64,7 @@ class Comparison:
         agent: Our name of the agent.
         split: Name of the split.
         published: The paper's success rate.
-        cell: Ours by seed.
+        measured: Ours by seed.
         first_to_finish: Ours by seed, counted as the published ones are.
         draw_of_kinds: How far one test counted so moves as its environments draw their kinds.
         difference: That of the means counted alike and the paper's rate; NaN where they are not
@@ -77,8 +77,8 @@ class Comparison:
     agent: str
     split: str
     published: float
-    cell: Cell
-    first_to_finish: Cell
+    measured: SeedValues
+    first_to_finish: SeedValues
     draw_of_kinds: float
     difference: float
     published_result: str
@@ -110,20 +110,20 @@ def comparisons(records: Records, paper: PaperResults) -> tuple[Comparison, ...]
             )
             if agent == "random":  # it is the floor that the others are held against
                 theirs = ours = ""
-            cell = measures.success(records, agent, split)
+            measured = measures.success(records, agent, split)
             alike = measures.success_first_to_finish(records, agent, split)
             deviation = measures.kind_draw_deviation(records, agent, split, N_ENVS)
             draw = _NORMAL_95 * deviation.over_seeds.mean
             verdict = _verdict(alike, draw, published, theirs, ours, setting)
             apart = math.nan if setting else alike.over_seeds.mean - published
-            if cell.values and lacks_pretraining(records, agent):
+            if measured.values and lacks_pretraining(records, agent):
                 verdict = "not comparable: model not pretrained"
             found.append(
                 Comparison(
                     agent,
                     split,
                     published,
-                    cell,
+                    measured,
                     first_to_finish=alike,
                     draw_of_kinds=draw,
                     difference=apart,
@@ -165,12 +165,12 @@ def count_verdicts(compared: Sequence[Comparison]) -> dict[str, int]:
 
 
 def _verdict(
-    cell: Cell, draw: float, published: float, theirs: str, ours: str, setting: str
+    measured: SeedValues, draw: float, published: float, theirs: str, ours: str, setting: str
 ) -> str:
-    if not cell.values:
-        return f"{NOT_MEASURED}: {cell.status}"
+    if not measured.values:
+        return f"{NOT_MEASURED}: {measured.status}"
     if not setting:
-        summary = cell.over_seeds
+        summary = measured.over_seeds
         if math.isnan(summary.half_width):
             return "not comparable: one seed"
         if summary.half_width > WIDEST:

@@ -11,11 +11,11 @@ from bench.reporting.paper import PaperResults
 from bench.reporting.records import Records
 from bench.reporting.setting import STANDING_DEPARTURES
 from bench.reporting.table_format import (
-    Entry,
+    Cell,
     Table,
-    difference_entry,
-    published_rate_entry,
-    rate_entry,
+    difference_cell,
+    published_rate_cell,
+    rate_cell,
     rounded,
 )
 from bench.reporting.tables import (
@@ -55,13 +55,13 @@ def comparison_table(records: Records, paper: PaperResults) -> Table:
             records.label(found.agent),
             question_of(found.split),
             split_title(found.split),
-            published_rate_entry(found.published),
+            published_rate_cell(found.published),
             found.published_result,
-            rate_entry(found.cell),
+            rate_cell(found.measured),
             found.result,
-            rate_entry(found.first_to_finish),
+            rate_cell(found.first_to_finish),
             _number(found.draw_of_kinds),
-            difference_entry(found.difference),
+            difference_cell(found.difference),
             found.verdict,
         )
         for found in comparisons(records, paper)
@@ -106,7 +106,7 @@ def aggregate_table(records: Records) -> Table:
             for other, theirs in scores.items()
         ]
         middle = _number(statistics.interquartile_mean(own))
-        mean = rate_entry(measures.article_success(records, agent))
+        mean = rate_cell(measures.article_success(records, agent))
         rows.append((records.label(agent), str(len(own)), mean, middle, *chances))
     return Table(
         name="aggregate",
@@ -138,13 +138,13 @@ def difference_table(records: Records) -> Table:
     rows: list[Row] = []
     for other in records.agents[1:]:
         for split in measures.splits(records):
-            cell = measures.difference(records, first, other, split)
+            measured = measures.difference(records, first, other, split)
             one, two, played = measures.solved_by_one_only(records, first, other, split)
             rows.append(
                 (
                     records.label(other),
                     split_title(split),
-                    rate_entry(cell, signed=True),
+                    rate_cell(measured, signed=True),
                     *((str(one), str(two), str(played)) if played else ("", "", "")),
                 )
             )
@@ -170,7 +170,7 @@ def difference_table(records: Records) -> Table:
     )
 
 
-def _number(value: float) -> Entry:
+def _number(value: float) -> Cell:
     if math.isnan(value):
-        return Entry("—", {"": ""})
-    return Entry(rounded(value, 2), {"": f"{value:.6f}"})
+        return Cell("—", {"": ""})
+    return Cell(rounded(value, 2), {"": f"{value:.6f}"})

@@ -11,7 +11,7 @@ import pandas as pd
 from bench.config import ConfigError, EnvironmentConfig, RunConfig
 from bench.reporting.measures import per_seed
 from bench.reporting.records import Records, Run
-from bench.reporting.table_format import Table, rate_entry
+from bench.reporting.table_format import Table, rate_cell
 from bench.reporting.tables import INTERVAL_NOTE, Row, setting_sentences
 from envs.levels import LEVELS
 from envs.splits import SPLITS
@@ -28,11 +28,11 @@ def difficulty_table(records: Records) -> Table:
     starts = sorted({start for rates in by_run.values() for start in rates}, key=_order)
     rows: list[Row] = []
     for start in starts:
-        cells = [per_seed(records, agent, _Share(by_run, start)) for agent in records.agents]
+        measured = [per_seed(records, agent, _Share(by_run, start)) for agent in records.agents]
         counts = {rates[start][1] for rates in by_run.values() if start in rates}
         in_view, distance = start
         seen = "in view" if in_view else "out of view"
-        rows.append((seen, distance, str(max(counts)), *map(rate_entry, cells)))
+        rows.append((seen, distance, str(max(counts)), *map(rate_cell, measured)))
     return Table(
         name="difficulty",
         title="Success on the train tasks by where the first thing to reach stands at the start.",

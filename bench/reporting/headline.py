@@ -17,7 +17,7 @@ from bench.reporting.marked_block import replace_block
 from bench.reporting.paper import read_paper
 from bench.reporting.records import Records, read_records
 from bench.reporting.setting import departures, describe_setting, profiles
-from bench.reporting.table_format import Entry, Table, markdown_body, rate_entry
+from bench.reporting.table_format import Cell, Table, markdown_body, rate_cell
 from bench.reporting.tables import split_title
 from envs.splits import ARTICLE_SPLITS
 
@@ -27,13 +27,13 @@ END = "<!-- end of results -->"
 
 def headline_table(records: Records) -> Table:
     """Success of every agent on the paper's splits, and its sample efficiency."""
-    rows: list[tuple[Entry | str, ...]] = []
+    rows: list[tuple[Cell | str, ...]] = []
     asked = measures.asked_splits(records)
     shown = [split for split in ARTICLE_SPLITS if split in asked] or list(ARTICLE_SPLITS)
     for agent in records.agents:
         learns = any(run.learns for run in records.of(agent))
-        efficiency = rate_entry(measures.sample_efficiency(records, agent)) if learns else "—"
-        rates = [rate_entry(measures.success(records, agent, split)) for split in shown]
+        efficiency = rate_cell(measures.sample_efficiency(records, agent)) if learns else "—"
+        rates = [rate_cell(measures.success(records, agent, split)) for split in shown]
         rows.append((records.label(agent), *rates, efficiency))
     return Table(
         name="headline",

@@ -32,7 +32,7 @@ _EMPTY = "too few episodes"
 
 
 @dataclass(frozen=True)
-class Cell:
+class SeedValues:
     """One quantity of one agent, seed by seed.
 
     Attributes:
@@ -62,7 +62,7 @@ class Cell:
         return ", ".join(f"{count} {word}" for count, word in parts)
 
 
-def per_seed(records: Records, agent: str, value: Callable[[Run], float | None]) -> Cell:
+def per_seed(records: Records, agent: str, value: Callable[[Run], float | None]) -> SeedValues:
     """Measures each run of an agent.
 
     Args:
@@ -83,10 +83,10 @@ def per_seed(records: Records, agent: str, value: Callable[[Run], float | None])
             failed.append(run.seed)
         else:
             missing.append(run.seed)
-    return Cell(values, tuple(failed), tuple(missing), tuple(empty))
+    return SeedValues(values, tuple(failed), tuple(missing), tuple(empty))
 
 
-def success(records: Records, agent: str, split: str) -> Cell:
+def success(records: Records, agent: str, split: str) -> SeedValues:
     """Success rate over the test episodes of a split, by seed."""
     return per_seed(records, agent, lambda run: _rate(run, split))
 
@@ -96,14 +96,14 @@ def _rate(run: Run, split: str) -> float | None:
     return None if rows is None or rows.empty else float(rows["success"].mean())
 
 
-def success_first_to_finish(records: Records, agent: str, split: str) -> Cell:
+def success_first_to_finish(records: Records, agent: str, split: str) -> SeedValues:
     """Success rate on a split's test episodes, counted as the public code would, by seed."""
     return per_seed(
         records, agent, lambda run: _by_kind(run, split, statistics.first_to_finish_rate)
     )
 
 
-def kind_draw_deviation(records: Records, agent: str, split: str, n_envs: int) -> Cell:
+def kind_draw_deviation(records: Records, agent: str, split: str, n_envs: int) -> SeedValues:
     """How far that rate moves as the public code's environments draw their kinds, by seed."""
 
     def deviation(rates: ArrayLike, lengths: ArrayLike) -> float:
@@ -120,7 +120,7 @@ def _by_kind(run: Run, split: str, value: Callable[[ArrayLike, ArrayLike], float
     return value(kinds["success"], kinds["length"])
 
 
-def success_by_kind(records: Records, agent: str, split: str, kind: str) -> Cell:
+def success_by_kind(records: Records, agent: str, split: str, kind: str) -> SeedValues:
     """Success rate over the test episodes of one task kind of a split, by seed."""
 
     def rate(run: Run) -> float | None:
@@ -159,7 +159,7 @@ def _of_curve(
     agent: str,
     value: Callable[[NDArray[np.float64], int], float],
     fewest: int = 1,
-) -> Cell:
+) -> SeedValues:
     def measure(run: Run) -> float | None:
         if run.state not in ENDED or not run.learns or run.budget == 0:
             return None
@@ -168,17 +168,17 @@ def _of_curve(
     return per_seed(records, agent, measure)
 
 
-def success_at_end(records: Records, agent: str) -> Cell:
+def success_at_end(records: Records, agent: str) -> SeedValues:
     """Success rate of the training episodes in the last window of training, by seed."""
     return _of_curve(records, agent, lambda rates, budget: float(rates[-1]))
 
 
-def sample_efficiency(records: Records, agent: str) -> Cell:
+def sample_efficiency(records: Records, agent: str) -> SeedValues:
     """Sample efficiency SE (see `statistics.sample_efficiency`), by seed."""
     return _of_curve(records, agent, lambda rates, budget: statistics.sample_efficiency(rates))
 
 
-def steps_to_threshold(records: Records, agent: str) -> Cell:
+def steps_to_threshold(records: Records, agent: str) -> SeedValues:
     """Environment steps until `THRESHOLD` is reached, by seed; infinite where it never is.
 
     In short runs the first window to hold an episode at all would reach it: short episodes are the
@@ -194,23 +194,23 @@ def steps_to_threshold(records: Records, agent: str) -> Cell:
     return _of_curve(records, agent, steps, FEWEST)
 
 
-def relative_change(cell: Cell, reference: Cell) -> float:
+def relative_change(measured: SeedValues, reference: SeedValues) -> float:
     """Change of mean success against a reference, over the seeds that have both.
 
     Args:
-        cell: Success on the split.
+        measured: Success on the split.
         reference: Success on what it is compared with.
 
     Returns:
         (mean - reference mean) / reference mean; NaN without a common seed or if the reference
         mean is 0.
     """
-    seeds = [seed for seed in cell.values if seed in reference.values]
+    seeds = [seed for seed in measured.values if seed in reference.values]
     base = sum(reference.values[seed] for seed in seeds)
-    return sum(cell.values[seed] for seed in seeds) / base - 1 if base else math.nan
+    return sum(measured.values[seed] for seed in seeds) / base - 1 if base else math.nan
 
 
-def difference(records: Records, agent: str, other: str, split: str) -> Cell:
+def difference(records: Records, agent: str, other: str, split: str) -> SeedValues:
     """Success of one agent minus another's on a split, seed by seed, on the same test episodes.
 
     A seed of which the two played other episodes counts as missing.
@@ -222,7 +222,7 @@ def difference(records: Records, agent: str, other: str, split: str) -> Cell:
         if seed in one.values and list(ours["episode_seed"]) == list(theirs["episode_seed"])
     }
     lacking = (one.values.keys() | two.values.keys()) - differences.keys()
-    return Cell(
+    return SeedValues(
         differences,
         failed=tuple(sorted(s for s in lacking if s in (*one.failed, *two.failed))),
         missing=tuple(sorted(s for s in lacking if s not in (*one.failed, *two.failed))),
@@ -267,7 +267,7 @@ def article_scores(records: Records, agent: str) -> NDArray[np.float64]:
     return np.array(rates, np.float64).reshape(len(rates), len(_ASKED))
 
 
-def article_success(records: Records, agent: str) -> Cell:
+def article_success(records: Records, agent: str) -> SeedValues:
     """Mean of a seed's success rates on the paper's questions, for those that played them all."""
 
     def mean(run: Run) -> float | None:

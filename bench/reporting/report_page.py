@@ -21,7 +21,7 @@ from bench.reporting.claims import DIFFERENT, SAME, Verdict, verdicts
 from bench.reporting.comparison import comparisons, count_verdicts
 from bench.reporting.figure_style import agent_colours
 from bench.reporting.figures import CAPTIONS
-from bench.reporting.measures import Cell
+from bench.reporting.measures import SeedValues
 from bench.reporting.paper import PaperResults
 from bench.reporting.records import Records, Run
 from bench.reporting.scenes import Scene, example_prompt, scenes
@@ -123,12 +123,12 @@ def _headline_row(
 
 
 def _headline_cell(records: Records, agent: str, split: str) -> dict[str, Any]:
-    cell = measures.success(records, agent, split)
-    summary = cell.over_seeds
+    measured = measures.success(records, agent, split)
+    summary = measured.over_seeds
     half = "n/a" if math.isnan(summary.half_width) else rounded(summary.half_width, 2)
-    mean, half = (rounded(summary.mean, 2), f"± {half}") if summary.n else (cell.status, "")
-    change = _change(records, agent, split, cell)
-    note = f"n={summary.n}; {cell.status}" if summary.n and cell.status else ""
+    mean, half = (rounded(summary.mean, 2), f"± {half}") if summary.n else (measured.status, "")
+    change = _change(records, agent, split, measured)
+    note = f"n={summary.n}; {measured.status}" if summary.n and measured.status else ""
     return {
         "id": f"from-{agent}-{split}",
         "split": split_title(split),
@@ -144,11 +144,11 @@ def _headline_cell(records: Records, agent: str, split: str) -> dict[str, Any]:
     }
 
 
-def _change(records: Records, agent: str, split: str, cell: Cell) -> str:
+def _change(records: Records, agent: str, split: str, measured: SeedValues) -> str:
     reference = measures.comparisons(split)[0]
-    if reference is None or not cell.values:
+    if reference is None or not measured.values:
         return ""
-    change = measures.relative_change(cell, measures.success(records, agent, reference))
+    change = measures.relative_change(measured, measures.success(records, agent, reference))
     return "" if math.isnan(change) else percent(change)
 
 

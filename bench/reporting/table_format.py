@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 
-from bench.reporting.measures import Cell
+from bench.reporting.measures import SeedValues
 
 NOT_AVAILABLE = "n/a"
 UNPUBLISHED = "—"
@@ -34,7 +34,7 @@ _LATEX = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class Cell:
     """One cell of a table.
 
     Attributes:
@@ -65,7 +65,7 @@ class Table:
     setting: tuple[str, ...]
     notes: tuple[str, ...]
     columns: tuple[str, ...]
-    rows: tuple[tuple[Entry | str, ...], ...]
+    rows: tuple[tuple[Cell | str, ...], ...]
 
     def __post_init__(self) -> None:
         """Check the shape."""
@@ -78,44 +78,44 @@ class Table:
         return tuple(" ".join(s.split()) for s in (self.title, *self.setting, *self.notes))
 
 
-def rate_entry(cell: Cell, change: float | None = None, signed: bool = False) -> Entry:
+def rate_cell(measured: SeedValues, change: float | None = None, signed: bool = False) -> Cell:
     """A success rate or a sample efficiency: mean ± half-width, then the relative change if given.
 
     `signed` is for a difference of rates: it has a sign even above zero. Failed and missing seeds
     are said in brackets with the number of seeds that remain.
     """
-    summary = cell.over_seeds
+    summary = measured.over_seeds
     fields = {
         "mean": _number(summary.mean, 6),
         "95% half-width": _number(summary.half_width, 6),
         "seeds": str(summary.n),
-        "status": cell.status,
+        "status": measured.status,
     }
     if change is not None:
         fields["change"] = _number(change, 6)
     if summary.n == 0:
-        return Entry(cell.status, fields | {"mean": cell.status})
+        return Cell(measured.status, fields | {"mean": measured.status})
     mean = _signed(summary.mean) if signed else rounded(summary.mean, 2)
     text = f"{mean} ± {_number(summary.half_width, 2)}"
     if change is not None:
         text += f" ({percent(change)})"
-    return Entry(text + _reduced(cell), fields)
+    return Cell(text + _reduced(measured), fields)
 
 
-def steps_entry(cell: Cell) -> Entry:
+def steps_cell(measured: SeedValues) -> Cell:
     """Steps to a threshold: mean ± half-width if every seed reached it, else seed by seed."""
-    values = list(cell.values.values())
+    values = list(measured.values.values())
     fields = {
         "mean": NOT_AVAILABLE,
         "95% half-width": NOT_AVAILABLE,
         "by seed": "; ".join(_steps(value).replace(",", "") for value in values),
         "seeds": str(len(values)),
-        "status": cell.status,
+        "status": measured.status,
     }
     if not values:
-        return Entry(cell.status, fields | {"mean": cell.status})
+        return Cell(measured.status, fields | {"mean": measured.status})
     if all(map(math.isfinite, values)):
-        summary = cell.over_seeds
+        summary = measured.over_seeds
         fields |= {"mean": f"{summary.mean:.0f}", "95% half-width": _number(summary.half_width, 0)}
         half_width = NOT_AVAILABLE if len(values) == 1 else _steps(summary.half_width)
         text = f"{_steps(summary.mean)} ± {half_width}"
@@ -123,37 +123,37 @@ def steps_entry(cell: Cell) -> Entry:
         text = ", ".join(map(_steps, values))
     else:
         text = "never"
-    return Entry(text + _reduced(cell), fields)
+    return Cell(text + _reduced(measured), fields)
 
 
-def difference_entry(difference: float) -> Entry:
+def difference_cell(difference: float) -> Cell:
     """A difference of success rates with its sign; a dash where there is none."""
     if math.isnan(difference):
-        return Entry(UNPUBLISHED, {"": ""})
-    return Entry(_signed(difference), {"": _number(difference, 6)})
+        return Cell(UNPUBLISHED, {"": ""})
+    return Cell(_signed(difference), {"": _number(difference, 6)})
 
 
-def published_rate_entry(rate: float, change: float = math.nan) -> Entry:
+def published_rate_cell(rate: float, change: float = math.nan) -> Cell:
     """A published success rate and its change where there is one; a dash where unpublished."""
     if math.isnan(rate):
-        return Entry(UNPUBLISHED, {"": ""})
+        return Cell(UNPUBLISHED, {"": ""})
     if math.isnan(change):
-        return Entry(f"{rate:.2f}", {"": f"{rate:.2f}"})
-    return Entry(
+        return Cell(f"{rate:.2f}", {"": f"{rate:.2f}"})
+    return Cell(
         f"{rate:.2f} ({percent(change)})", {"": f"{rate:.2f}", "change": _number(change, 6)}
     )
 
 
-def published_steps_entry(steps: float) -> Entry:
+def published_steps_cell(steps: float) -> Cell:
     """Published steps to a threshold: "never" if infinite, a dash if NaN."""
     if math.isnan(steps):
-        return Entry(UNPUBLISHED, {"": ""})
-    return Entry(_steps(steps), {"": _steps(steps).replace(",", "")})
+        return Cell(UNPUBLISHED, {"": ""})
+    return Cell(_steps(steps), {"": _steps(steps).replace(",", "")})
 
 
-def abbreviated_entry(text: str, length: int = 12) -> Entry:
+def abbreviated_cell(text: str, length: int = 12) -> Cell:
     """The start of a long hash; CSV holds all of it."""
-    return Entry(text[:length], {"": text})
+    return Cell(text[:length], {"": text})
 
 
 def _steps(steps: float) -> str:
@@ -187,17 +187,17 @@ def _number(value: float, digits: int) -> str:
     return NOT_AVAILABLE if math.isnan(value) else rounded(value, digits)
 
 
-def _reduced(cell: Cell) -> str:
-    return f" [n={len(cell.values)}; {cell.status}]" if cell.status else ""
+def _reduced(measured: SeedValues) -> str:
+    return f" [n={len(measured.values)}; {measured.status}]" if measured.status else ""
 
 
-def _entry(cell: Entry | str) -> Entry:
-    return cell if isinstance(cell, Entry) else Entry(cell)
+def _cell(cell: Cell | str) -> Cell:
+    return cell if isinstance(cell, Cell) else Cell(cell)
 
 
 def to_csv(table: Table) -> str:
     """CSV under `#` comment lines; a column with fields becomes one column per field."""
-    rows = [[_entry(cell) for cell in row] for row in table.rows]
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
     suffixes: list[Sequence[str]] = [
         list(dict.fromkeys(suffix for row in rows for suffix in row[i].fields))
         for i in range(len(table.columns))
@@ -211,8 +211,8 @@ def to_csv(table: Table) -> str:
     writer.writerow(header)
     for row in rows:
         flat: list[str] = []
-        for entry, found in zip(row, suffixes, strict=True):
-            flat += [entry.fields.get(suffix, "") for suffix in found] or [entry.text]
+        for cell, found in zip(row, suffixes, strict=True):
+            flat += [cell.fields.get(suffix, "") for suffix in found] or [cell.text]
         writer.writerow(flat)
     return out.getvalue()
 
@@ -229,7 +229,7 @@ def markdown_body(table: Table) -> str:
         return "| " + " | ".join(map(markdown_escape, cells)) + " |"
 
     lines = [line(table.columns), "|" + "---|" * len(table.columns)]
-    lines += [line([_entry(cell).text for cell in row]) for row in table.rows]
+    lines += [line([_cell(cell).text for cell in row]) for row in table.rows]
     return "\n".join(lines) + "\n"
 
 
@@ -252,7 +252,7 @@ def to_latex(table: Table) -> str:
         r"\toprule",
         _latex_row(table.columns),
         r"\midrule",
-        *(_latex_row([_entry(cell).text for cell in row]) for row in table.rows),
+        *(_latex_row([_cell(cell).text for cell in row]) for row in table.rows),
         r"\bottomrule",
         r"\end{tabular}}",
         r"\end{table*}",

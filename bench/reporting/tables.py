@@ -13,18 +13,18 @@ from bench.reporting.records import MISSING, Records, Run
 from bench.reporting.setting import departures, describe_setting
 from bench.reporting.table_format import (
     UNPUBLISHED,
-    Entry,
+    Cell,
     Table,
-    abbreviated_entry,
-    published_rate_entry,
-    published_steps_entry,
-    rate_entry,
-    steps_entry,
+    abbreviated_cell,
+    published_rate_cell,
+    published_steps_cell,
+    rate_cell,
+    steps_cell,
 )
 from bench.storage.manifest import commits
 from envs.splits import SPLITS
 
-Row = tuple[Entry | str, ...]
+Row = tuple[Cell | str, ...]
 
 _NOT_LEARNING = "does not learn"
 INTERVAL_NOTE = (
@@ -39,20 +39,20 @@ def q1_table(records: Records, paper: PaperResults) -> Table:
     rows: list[Row] = []
     for agent in records.agents:
         runs = records.of(agent)
-        tested = rate_entry(measures.success(records, agent, "train"))
+        tested = rate_cell(measures.success(records, agent, "train"))
         measured: Row = (_NOT_LEARNING, tested, _NOT_LEARNING, _NOT_LEARNING)
         if any(run.learns for run in runs):
             measured = (
-                rate_entry(measures.success_at_end(records, agent)),
+                rate_cell(measures.success_at_end(records, agent)),
                 tested,
-                rate_entry(measures.sample_efficiency(records, agent)),
-                steps_entry(measures.steps_to_threshold(records, agent)),
+                rate_cell(measures.sample_efficiency(records, agent)),
+                steps_cell(measures.steps_to_threshold(records, agent)),
             )
         name = OWN_NAME.get(agent, UNPUBLISHED)
         published: Row = (
             name,
-            published_rate_entry(paper.success_rate.get(("train", name), math.nan)),
-            published_steps_entry(paper.steps_to(name, THRESHOLD)),
+            published_rate_cell(paper.success_rate.get(("train", name), math.nan)),
+            published_steps_cell(paper.steps_to(name, THRESHOLD)),
         )
         rows.append((records.label(agent), str(len(runs)), *measured, *published))
     share = f"{100 / CURVE_WINDOWS:g}%"
@@ -90,18 +90,18 @@ def generalisation_table(records: Records, paper: PaperResults) -> Table:
     rows: list[Row] = []
     for split in measures.splits(records):
         for reference in measures.comparisons(split):
-            row: list[Entry | str] = [question_of(split), split_title(split)]
+            row: list[Cell | str] = [question_of(split), split_title(split)]
             row.append(split_title(reference) if reference else UNPUBLISHED)
             for agent in records.agents:
-                cell = measures.success(records, agent, split)
+                measured = measures.success(records, agent, split)
                 change = None
                 if reference:
                     base = measures.success(records, agent, reference)
-                    change = measures.relative_change(cell, base)
-                row.append(rate_entry(cell, change))
+                    change = measures.relative_change(measured, base)
+                row.append(rate_cell(measured, change))
             for name in paper.agents:
                 rate = paper.success_rate.get((split, name), math.nan)
-                row.append(published_rate_entry(rate, paper.change(name, split, reference)))
+                row.append(published_rate_cell(rate, paper.change(name, split, reference)))
             rows.append(tuple(row))
     return Table(
         name="q2_q3",
@@ -130,9 +130,9 @@ def task_kind_table(records: Records) -> Table:
     rows: list[Row] = []
     for split in measures.splits(records):
         for kind, episodes in measures.kind_counts(records, split).items():
-            cells = [measures.success_by_kind(records, a, split, kind) for a in records.agents]
+            measured = [measures.success_by_kind(records, a, split, kind) for a in records.agents]
             head = (question_of(split), split_title(split), kind, str(episodes))
-            rows.append((*head, *map(rate_entry, cells)))
+            rows.append((*head, *map(rate_cell, measured)))
     return Table(
         name="task_kinds",
         title="Success rate on the test episodes by task kind.",
@@ -230,13 +230,13 @@ def _provenance(records: Records, run: Run) -> Row:
         run.state,
         _text(manifest.get("error")),
         _text(manifest.get("profile")),
-        abbreviated_entry(_text(manifest.get("config_hash"))),
-        *_commit_entries(manifest),
+        abbreviated_cell(_text(manifest.get("config_hash"))),
+        *_commit_cells(manifest),
         run.config.get("entry", "") if code else "",  # no commit of ours has it
-        abbreviated_entry(" ".join(code)),
+        abbreviated_cell(" ".join(code)),
         _text(model.get("name")),
         _text(model.get("pretrained")),
-        abbreviated_entry(_text(model.get("weights_sha256"))),
+        abbreviated_cell(_text(model.get("weights_sha256"))),
         str(run.steps) if manifest else "",
         _text(seconds.get("train")),
         _text(seconds.get("evaluate")),
@@ -244,11 +244,11 @@ def _provenance(records: Records, run: Run) -> Row:
     )
 
 
-def _commit_entries(manifest: Mapping[str, Any]) -> tuple[Entry, str]:
+def _commit_cells(manifest: Mapping[str, Any]) -> tuple[Cell, str]:
     found = commits(manifest)
     names = list(dict.fromkeys(commit for commit, _ in found if commit))
     known = [dirty for _, dirty in found if dirty is not None]
-    whole = Entry(" ".join(name[:12] for name in names), {"": " ".join(names)})
+    whole = Cell(" ".join(name[:12] for name in names), {"": " ".join(names)})
     return whole, _text(any(known) if known else None)
 
 
