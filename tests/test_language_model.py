@@ -129,6 +129,13 @@ def test_learning_and_acting_read_alike_and_cost_alike() -> None:
     assert flops[0] == flops[1]
 
 
+def test_in_16_bits_acting_and_learning_round_alike() -> None:
+    trained, batch = agent(precision="bfloat16"), observations()
+    learned = trained.evaluate(batch)[0].detach()
+    with torch.no_grad():
+        assert torch.equal(trained.evaluate(batch)[0], learned)
+
+
 @torch.no_grad()
 def test_scores_do_not_depend_on_the_batch() -> None:
     trained = agent()
