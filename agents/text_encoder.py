@@ -96,7 +96,7 @@ class _Recurrence(torch.autograd.Function):
         gates = added.index_select(0, tree.ids)
         states = table.new_empty(1 + len(tree.ids), size)
         states[0] = 0.5
-        with torch.inference_mode():  # which notes nothing down for the views of each step
+        with torch.inference_mode():  # no operation of a step goes by way of autograd
             _read(states, gates, candidate, weight.t().contiguous(), tree.nodes)
         ctx.save_for_backward(weight, states, candidate, gates)
         ctx.tree, ctx.n_different = tree, len(table)

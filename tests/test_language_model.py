@@ -129,6 +129,14 @@ def test_learning_and_acting_read_alike_and_cost_alike() -> None:
     assert flops[0] == flops[1]
 
 
+def test_fused_attention_counts_its_products_there_and_back() -> None:
+    query, key, value = (torch.randn(1, 2, 16, 8, requires_grad=True) for _ in range(3))
+    with flop_counter() as counted:
+        functional.scaled_dot_product_attention(query, key, value).sum().backward()
+    # Two, and five back, of which one makes the scores again.
+    assert counted.get_total_flops() == (2 + 5) * 2 * (2 * 16 * 16 * 8)
+
+
 def test_in_16_bits_acting_and_learning_round_alike() -> None:
     trained, batch = agent(precision="bfloat16"), observations()
     learned = trained.evaluate(batch)[0].detach()

@@ -59,6 +59,24 @@ def test_states_and_gradients_equal_pytorch_s_gru(lengths: tuple[int, ...], pref
         torch.testing.assert_close(ours, theirs)
 
 
+def test_long_texts_in_32_bits_equal_pytorch_s_gru() -> None:
+    torch.manual_seed(0)
+    encoder, reference = TextEncoder(16, 32), nn.GRU(16, 32)
+    for parameter in encoder.cell.parameters():
+        parameter.data *= 3  # as learning makes them
+    reference.load_state_dict({f"{k}_l0": v for k, v in encoder.cell.state_dict().items()})
+    embeddings = torch.randn(50, 16)
+    batch = texts((120,) * 16, 30)
+    ours = encoder(build_token_tree(batch), embeddings)
+    theirs = read_one_by_one(reference, embeddings, batch)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    weights = torch.randn(ours.shape)
+    our_gradients = torch.autograd.grad((ours * weights).sum(), list(encoder.cell.parameters()))
+    their_gradients = torch.autograd.grad((theirs * weights).sum(), list(reference.parameters()))
+    for own, their in zip(our_gradients, their_gradients, strict=True):
+        torch.testing.assert_close(own, their, atol=1e-4, rtol=1e-4)
+
+
 def test_texts_without_any_token_are_zeros_and_teach_nothing() -> None:
     encoder = TextEncoder(6, 8)
     embeddings = torch.randn(50, 6, requires_grad=True)

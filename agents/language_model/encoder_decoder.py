@@ -1,10 +1,10 @@
 """A T5 read at the nodes of a prefix tree, by a lean forward pass over its own weights.
 
-The library's modules are followed to the letter, without what only generation or training with
-dropout needs: position bias and mask are added up once for all layers, not in each, and a small
-model is not held up by the modules' own overhead. Groups of prompts, each padded to its own
-length, go through as one row of tokens, and only attention looks at a group by itself: little is
-padded, and yet all else is done at once, above all the decoder and the vocabulary's gradients.
+The library's modules are followed step by step, equal to rounding, without what only generation or
+training with dropout needs: position bias and mask are added up once for all layers, not in each,
+and a small model is not held up by the modules' own overhead. Groups of prompts, each padded to its
+own length, go through as one row of tokens, and only attention looks at a group by itself: little
+is padded, and yet all else is done at once, above all the decoder and the vocabulary's gradients.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def _attended(
         encoded: (tokens, width) of what they look at, if not at themselves.
         query_shapes: Sequences and tokens of each group of ``hidden``.
         key_shapes: The same of what it looks at.
-        biases: What is added to each group's scores, (sequences or 1, heads or 1, tokens, tokens).
+        biases: What is added to each group's scores, as :func:`attend` takes it.
 
     Returns:
         (tokens, width).

@@ -73,12 +73,12 @@ def verdicts(records: Records) -> tuple[Verdict, ...]:
 def _fastest_learner(records: Records) -> Verdict:
     claim = "Q1: GFlan-T5 learns fastest (higher mean SE than NPAE, NPE, DRRN and Symbolic-PPO)"
     by_seed = {agent: measures.sample_efficiency(records, agent) for agent in records.agents}
-    measured = {agent: found.over_seeds for agent, found in by_seed.items() if found.values}
-    absent = [agent for agent in (SUBJECT, *RIVALS) if agent not in measured]
+    summaries = {agent: found.over_seeds for agent, found in by_seed.items() if found.values}
+    absent = [agent for agent in (SUBJECT, *RIVALS) if agent not in summaries]
     if SUBJECT in absent or set(RIVALS) <= set(absent):
         return Verdict(claim, UNDECIDED, f"no SE of {', '.join(absent)}")
-    own = measured.pop(SUBJECT)
-    rivals = {agent: measured.pop(agent) for agent in (*RIVALS, *ABLATIONS) if agent in measured}
+    own = summaries.pop(SUBJECT)
+    rivals = {agent: summaries.pop(agent) for agent in (*RIVALS, *ABLATIONS) if agent in summaries}
     best = max(rivals, key=lambda agent: rivals[agent].mean)
     evidence = f"SE {rounded(own.mean, 2)} against {rounded(rivals[best].mean, 2)} of {best}"
     evidence += f" ({_separation(own, rivals[best])})"
@@ -86,7 +86,7 @@ def _fastest_learner(records: Records) -> Verdict:
     if absent:
         evidence += f"; no SE of {', '.join(absent)}"
     faster = [
-        f"{agent} {rounded(se.mean, 2)}" for agent, se in measured.items() if se.mean >= own.mean
+        f"{agent} {rounded(se.mean, 2)}" for agent, se in summaries.items() if se.mean >= own.mean
     ]
     if faster:
         evidence += f"; as fast, but not the paper's: {', '.join(faster)}"

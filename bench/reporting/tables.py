@@ -40,9 +40,9 @@ def q1_table(records: Records, paper: PaperResults) -> Table:
     for agent in records.agents:
         runs = records.of(agent)
         tested = rate_cell(measures.success(records, agent, "train"))
-        measured: Row = (_NOT_LEARNING, tested, _NOT_LEARNING, _NOT_LEARNING)
+        cells: Row = (_NOT_LEARNING, tested, _NOT_LEARNING, _NOT_LEARNING)
         if any(run.learns for run in runs):
-            measured = (
+            cells = (
                 rate_cell(measures.success_at_end(records, agent)),
                 tested,
                 rate_cell(measures.sample_efficiency(records, agent)),
@@ -54,7 +54,7 @@ def q1_table(records: Records, paper: PaperResults) -> Table:
             published_rate_cell(paper.success_rate.get(("train", name), math.nan)),
             published_steps_cell(paper.steps_to(name, THRESHOLD)),
         )
-        rows.append((records.label(agent), str(len(runs)), *measured, *published))
+        rows.append((records.label(agent), str(len(runs)), *cells, *published))
     share = f"{100 / CURVE_WINDOWS:g}%"
     return Table(
         name="q1",

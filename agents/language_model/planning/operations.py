@@ -6,11 +6,15 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 
 
 class OperationCounter(TorchDispatchMode):
-    """While it is entered, counts operations and the FLOPs of matrix products and convolutions.
+    """While it is entered, counts operations and the FLOPs of products and convolutions.
 
     Attributes:
         launches: Operations, the backward pass's included.
@@ -43,11 +47,20 @@ class OperationCounter(TorchDispatchMode):
 
 
 def flop_counter() -> Any:
-    """PyTorch's own counter, which counts fused attention on GPUs, and so on CPUs too."""
+    """PyTorch's own counter knows fused attention on GPUs only; this one knows the CPU's too."""
     fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    return FlopCounterMode(display=False, custom_mapping={fused: _attention_flops})
+    back = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+    formulas = {fused: _attention_flops, back: _attention_backward_flops}
+    return FlopCounterMode(display=False, custom_mapping=formulas)
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
     flops: int = sdpa_flop_count(query, key, value)
+    return flops
+
+
+def _attention_backward_flops(
+    grad: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any
+) -> int:
+    flops: int = sdpa_backward_flop_count(grad, query, key, value)
     return flops

@@ -93,7 +93,9 @@ class ShallowPolicy:
 
     def counted(self, length: int, tree: PrefixTree, learning: bool, groups: int = 1) -> Pass:
         """FLOPs and operations of groups of one prompt, forward or forward and backward."""
-        with OperationCounter() as counter:
+        # With gradients, whose attention is not fused: so it is in bfloat16, and when activation
+        # checkpointing computes layers again.
+        with OperationCounter() as counter, torch.enable_grad():
             self._run([self._batch(1, length)] * groups, tree, learning)
         return Pass(counter.flops, float(counter.launches))
 
@@ -124,21 +126,21 @@ class ShallowPolicy:
             FLOPs a second of a pass and of a product; medians of three.
         """
         batch = [self._batch(rows, length)]
-        with OperationCounter() as counter:
+        with OperationCounter() as counter, torch.set_grad_enabled(learning):
             self._run(batch, tree, learning)
         passes, products = [], []
         for _ in range(_REPEATS):
             started = time.perf_counter()
-            self._run(batch, tree, learning)
+            with torch.set_grad_enabled(learning):
+                self._run(batch, tree, learning)
             passes.append(counter.flops / (time.perf_counter() - started))
             seconds = product_seconds(torch.float32, self.device, _PRODUCT)
             products.append(2 * _PRODUCT**3 / seconds)
         return float(median(passes)), float(median(products))
 
     def _run(self, prompts: Sequence[PromptBatch], tree: PrefixTree, learning: bool) -> None:
-        with torch.set_grad_enabled(learning):
-            log_policy, values = self.policy(prompts, tree)
-            total = log_policy.sum() + values.sum()
+        log_policy, values = self.policy(prompts, tree)
+        total = log_policy.sum() + values.sum()
         if learning:
             total.backward()
             self.policy.zero_grad(set_to_none=True)
