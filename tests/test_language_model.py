@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from small_agents import SMALL, agent, environments, miniflan_tokenizer, observations, run, weights
-from torch.nn import functional
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from agents import AgentContext, AgentError
@@ -18,9 +17,7 @@ from agents.language_model.agent import LanguageModelAgent
 from agents.language_model.backbone import load_backbone
 from agents.language_model.cached_policy import distinct
 from agents.language_model.config import LanguageModelConfig
-from agents.language_model.kernels import tanh_gelu
 from agents.language_model.planning.cost import LanguageModelCost
-from agents.language_model.planning.operations import flop_counter
 from agents.language_model.prefix_tree import build_prefix_tree
 from agents.language_model.prompt_batch import group_tokens, length_groups, length_passes
 from agents.language_model.zero_shot import ZeroShotAgent
@@ -102,46 +99,6 @@ def test_gradients_equal_those_of_one_action_at_a_time() -> None:
     sum(one_at_a_time(trained, observation)[2] for observation in batch).backward()
     for gradient, parameter in zip(found, parameters, strict=True):
         torch.testing.assert_close(gradient, parameter.grad, atol=1e-5, rtol=1e-4)
-
-
-def test_the_gelu_is_pytorchs_and_so_are_its_gradients() -> None:
-    x = torch.linspace(-30, 30, 4001, requires_grad=True)
-    ours, theirs = tanh_gelu(x), functional.gelu(x, approximate="tanh")
-    assert not torch.equal(ours, theirs)
-    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
-    weights = torch.arange(len(x)) / len(x)
-    gradients = [torch.autograd.grad((y * weights).sum(), x)[0] for y in (ours, theirs)]
-    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
-    short = x.detach().bfloat16()
-    assert torch.equal(tanh_gelu(short), functional.gelu(short, approximate="tanh"))
-
-
-def test_learning_and_acting_read_alike_and_cost_alike() -> None:
-    trained, batch = agent(), observations() + observations("french-goto")
-    found, flops = [], []
-    for learning in (True, False):
-        with torch.set_grad_enabled(learning), flop_counter() as counted:
-            found.append(trained.evaluate(batch))
-        flops.append(counted.get_total_flops())
-    for learned, acted in zip(*found, strict=True):
-        assert not torch.equal(learned, acted)  # attention is one kernel without gradients
-        torch.testing.assert_close(learned.detach(), acted, atol=1e-5, rtol=1e-5)
-    assert flops[0] == flops[1]
-
-
-def test_fused_attention_counts_its_products_there_and_back() -> None:
-    query, key, value = (torch.randn(1, 2, 16, 8, requires_grad=True) for _ in range(3))
-    with flop_counter() as counted:
-        functional.scaled_dot_product_attention(query, key, value).sum().backward()
-    # Two, and five back, of which one makes the scores again.
-    assert counted.get_total_flops() == (2 + 5) * 2 * (2 * 16 * 16 * 8)
-
-
-def test_in_16_bits_acting_and_learning_round_alike() -> None:
-    trained, batch = agent(precision="bfloat16"), observations()
-    learned = trained.evaluate(batch)[0].detach()
-    with torch.no_grad():
-        assert torch.equal(trained.evaluate(batch)[0], learned)
 
 
 @torch.no_grad()

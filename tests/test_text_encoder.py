@@ -28,6 +28,14 @@ def texts(lengths: tuple[int, ...], prefix: int) -> list[bytes]:
     ]
 
 
+def pytorch_s(encoder: TextEncoder) -> nn.GRU:
+    """PyTorch's GRU with the encoder's weights."""
+    cell = encoder.cell
+    reference = nn.GRU(cell.input_size, cell.hidden_size).to(cell.weight_hh.dtype)
+    reference.load_state_dict({f"{k}_l0": v for k, v in cell.state_dict().items()})
+    return reference
+
+
 def read_one_by_one(reference: nn.GRU, embeddings: Tensor, batch: list[bytes]) -> Tensor:
     states = []
     for text in batch:
@@ -40,8 +48,8 @@ def read_one_by_one(reference: nn.GRU, embeddings: Tensor, batch: list[bytes]) -
 @pytest.mark.parametrize(("lengths", "prefix"), BATCHES.values(), ids=BATCHES.keys())
 def test_states_and_gradients_equal_pytorch_s_gru(lengths: tuple[int, ...], prefix: int) -> None:
     torch.manual_seed(0)
-    encoder, reference = TextEncoder(6, 8).double(), nn.GRU(6, 8).double()
-    reference.load_state_dict({f"{k}_l0": v for k, v in encoder.cell.state_dict().items()})
+    encoder = TextEncoder(6, 8).double()
+    reference = pytorch_s(encoder)
     embeddings = torch.randn(50, 6, dtype=torch.float64, requires_grad=True)
     batch = texts(lengths, prefix)
     ours = encoder(build_token_tree(batch), embeddings)
@@ -61,10 +69,10 @@ def test_states_and_gradients_equal_pytorch_s_gru(lengths: tuple[int, ...], pref
 
 def test_long_texts_in_32_bits_equal_pytorch_s_gru() -> None:
     torch.manual_seed(0)
-    encoder, reference = TextEncoder(16, 32), nn.GRU(16, 32)
+    encoder = TextEncoder(16, 32)
     for parameter in encoder.cell.parameters():
         parameter.data *= 3  # as learning makes them
-    reference.load_state_dict({f"{k}_l0": v for k, v in encoder.cell.state_dict().items()})
+    reference = pytorch_s(encoder)
     embeddings = torch.randn(50, 16)
     batch = texts((120,) * 16, 30)
     ours = encoder(build_token_tree(batch), embeddings)

@@ -126,16 +126,16 @@ class ShallowPolicy:
             FLOPs a second of a pass and of a product; medians of three.
         """
         batch = [self._batch(rows, length)]
-        with OperationCounter() as counter, torch.set_grad_enabled(learning):
-            self._run(batch, tree, learning)
         passes, products = [], []
-        for _ in range(_REPEATS):
-            started = time.perf_counter()
-            with torch.set_grad_enabled(learning):
+        with torch.set_grad_enabled(learning):
+            with OperationCounter() as counter:
                 self._run(batch, tree, learning)
-            passes.append(counter.flops / (time.perf_counter() - started))
-            seconds = product_seconds(torch.float32, self.device, _PRODUCT)
-            products.append(2 * _PRODUCT**3 / seconds)
+            for _ in range(_REPEATS):
+                started = time.perf_counter()
+                self._run(batch, tree, learning)
+                passes.append(counter.flops / (time.perf_counter() - started))
+                seconds = product_seconds(torch.float32, self.device, _PRODUCT)
+                products.append(2 * _PRODUCT**3 / seconds)
         return float(median(passes)), float(median(products))
 
     def _run(self, prompts: Sequence[PromptBatch], tree: PrefixTree, learning: bool) -> None:
