@@ -106,11 +106,12 @@ PLAIN = {"score": 1, "update": 2}
 MINIBATCH, PLAYED, PASS_TOKENS = 64, 20, 2048
 """Prompts of different lengths, steps of random play before them, the laptop profile's budget."""
 FEWEST, MOST = 6, 24
-GRID = [(FEWEST, 100), (FEWEST, 200), (FEWEST, 400), (12, 200), (MOST, 200)]
-"""Actions and tokens in a prompt."""
+ACTIONS, LENGTHS = (FEWEST, 12, MOST), (100, 200, 400)
+"""Actions, and tokens in a prompt."""
 
 
-@pytest.mark.parametrize(("n_actions", "length"), GRID)
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("n_actions", ACTIONS)
 @pytest.mark.parametrize("work", ["score", "update"])
 @pytest.mark.parametrize("size", SIZES)
 def test_language_model(benchmark, size: str, work: str, n_actions: int, length: int) -> None:

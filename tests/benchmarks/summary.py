@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, words: in
 def language_model_table(cells: list[Row]) -> list[str]:
     """A line for each cell: ours, the plain way, their ratio, the share of the peak."""
     rows = []
-    for cell in cells:
+    for cell in sorted(cells, key=itemgetter("size", "work", "actions", "tokens")):
         ways = cell["ways"]
         # Ours over the product, both of the same round: the share of the product's rate.
         product = cell["flop"] / cell["product_flop"]
@@ -99,13 +100,14 @@ def language_model_table(cells: list[Row]) -> list[str]:
 
 
 def flatness(cells: list[Row]) -> list[str]:
-    """What 24 actions cost in 6 actions' time, by model and kind of work."""
-    ratios = [
-        f"{c['size']} {c['work']} {1 / c['ways'][FEW]['ratio']:.2f}"
-        for c in cells
-        if FEW in c["ways"]
-    ]
-    return [f"24 actions take, in 6 actions' time (aim 1.15): {', '.join(ratios)}."]
+    """What 24 actions cost in 6 actions' time, by model, kind of work and length."""
+    ratios: dict[str, list[str]] = {}
+    for cell in sorted(cells, key=itemgetter("size", "work", "tokens")):
+        if FEW in cell["ways"]:
+            ratio = f"{1 / cell['ways'][FEW]['ratio']:.2f} at {cell['tokens']} tokens"
+            ratios.setdefault(f"{cell['size']}, {cell['work']}", []).append(ratio)
+    found = "; ".join(f"{what}: {', '.join(of)}" for what, of in ratios.items())
+    return [f"24 actions take, in 6 actions' time (aim 1.15): {found}."]
 
 
 def without_bfloat16(cells: list[Row]) -> list[str]:
