@@ -88,6 +88,17 @@ class AgentContext:
     rank: int = 0
     training_steps: int | None = None
 
+    def seeds(self, count: int) -> list[int]:
+        """Seeds that follow from the run's, for streams of randomness that must be independent.
+
+        Args:
+            count: How many; the first ones do not depend on it.
+
+        Returns:
+            32-bit numbers, such as one for weights and one for sampled actions.
+        """
+        return [int(word) for word in np.random.SeedSequence(self.seed).generate_state(count)]
+
 
 @dataclass(frozen=True)
 class PolicyOutput:

@@ -49,6 +49,13 @@ class Rollout:
         return [observation for step in self.observations for observation in step]
 
 
+def explained_variance(values: Tensor, returns: Tensor) -> float:
+    """1 - Var(returns - values) / Var(returns): 1 if the values tell all; 0 of one transition."""
+    if returns.numel() < 2:
+        return 0.0
+    return float(1 - (returns - values).var() / returns.var().clamp_min(1e-8))
+
+
 @torch.no_grad()
 def collect_rollout(
     envs: VectorEnv,

@@ -172,7 +172,7 @@ class SymbolicPPOAgent(Agent):
         config = self.config
         rate = decayed(config.learning_rate, config.learning_rate_decay, envs.steps, self.context)
         self.ppo.lr_schedule = lambda _: rate  # SB3 sees one round at a time, not the run
-        with self._own_randomness():
+        with self._own_randomness(self._updates):
             self.ppo.learn(
                 config.rollout_length * envs.n_envs,
                 log_interval=None,  # type: ignore[arg-type]  # SB3: no dump, values stay readable
@@ -240,9 +240,9 @@ class SymbolicPPOAgent(Agent):
         return self.policy.optimizer
 
     @contextmanager
-    def _own_randomness(self) -> Iterator[None]:
+    def _own_randomness(self, *update: int) -> Iterator[None]:
         """Seeds the global generators SB3 draws from by run and update; gives them back after."""
-        seeds = np.random.SeedSequence((self.context.seed, self._updates)).generate_state(2)
+        seeds = np.random.SeedSequence(self.context.seed, spawn_key=update).generate_state(2)
         before = np.random.get_state()  # noqa: NPY002  # SB3 shuffles with it
         device = torch.device(self.context.device)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

@@ -6,7 +6,7 @@ from envs.language_view import ENGLISH, FRENCH, LanguageView
 from envs.levels import HELD_OUT_PAIRS, LEVELS, TASK_KINDS, Level
 from envs.observation import Observation
 from envs.splits import ARTICLE_SPLITS, SPLITS, Split, evaluation_seeds
-from envs.text_env import TextEnv
+from envs.text_env import DRAWS_VERSION, TextEnv
 from envs.vector import Episode, StepResult, VectorEnv
 
 for _name in LEVELS:
@@ -17,6 +17,7 @@ for _name in LEVELS:
 
 __all__ = [
     "ARTICLE_SPLITS",
+    "DRAWS_VERSION",
     "ENGLISH",
     "FRENCH",
     "HELD_OUT_PAIRS",

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from envs import DRAWS_VERSION
 from envs.splits import ARTICLE_SPLITS
 
 EPISODE_COLUMNS = [
@@ -114,7 +115,7 @@ def write_run(
         "model": {},
         "learns": learns,
         "steps": steps if learns else 0,
-        "seeds": {"run": seed},
+        "seeds": {"run": seed, "draws_version": DRAWS_VERSION},
         "splits": {},
         "wall_seconds": {"train": 12.5, "evaluate": 1.5},
     }

@@ -137,3 +137,22 @@ def test_a_last_episode_that_ran_out_of_time_at_the_last_step_is_missed(tmp_path
     path = write_run(tmp_path, "drrn", 0, training=ended, steps=100) / "config.json"
     path.write_text(path.read_text().replace('"steps"', '"n_envs": 1, "steps"'))
     assert any("the last episodes are not there" in s for s in caveats(read_records(tmp_path)))
+
+
+def test_an_episode_of_a_longer_kind_may_be_the_first_of_its_kind(tmp_path):
+    timed_out = [(10, 0), (20, 0)]  # of two kinds; twelve steps of another have no row yet
+    for level, gaps in (("MixedTrainLocal", 0), ("GoToLocal", 1)):
+        out, world = tmp_path / level, {"level": level, "task_kinds": ["go to", "open"]}
+        path = write_run(out, "drrn", 0, training=timed_out[:1], steps=22, environment=world)
+        config = path / "config.json"
+        config.write_text(config.read_text().replace('"steps"', '"n_envs": 1, "steps"'))
+        found = [s for s in caveats(read_records(out)) if "add up" in s]
+        assert len(found) == gaps
+
+
+def test_draws_that_had_built_the_level_are_named(tmp_path):
+    write_run(tmp_path, "drrn", 0)
+    assert not any("had built the level" in s for s in caveats(read_records(tmp_path)))
+    write_run(tmp_path, "random", 0, seeds={"run": 0}, learns=False)
+    (found,) = [s for s in caveats(read_records(tmp_path)) if "had built the level" in s]
+    assert found.startswith("random: of earlier code")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.ppo import collect_rollout, generalized_advantages, ppo_loss
+from agents.ppo import collect_rollout, explained_variance, generalized_advantages, ppo_loss
 from envs import TextEnv, VectorEnv
 
 LOSS_OPTIONS = {
@@ -170,3 +170,10 @@ def test_what_comes_after_a_rollout_is_valued_by_the_view_after_its_last_step() 
     )
     assert rollout.values.tolist() == [[1.0, 1.0, 1.0]]
     assert rollout.last_values.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_explained_variance_is_one_at_best_and_zero_of_one_transition() -> None:
+    returns = torch.tensor([[1.0, 2.0], [4.0, 5.0]])
+    assert explained_variance(returns, returns) == 1
+    assert explained_variance(torch.zeros(2, 2), returns) == pytest.approx(0)
+    assert explained_variance(torch.zeros(1, 1), torch.ones(1, 1)) == 0

@@ -8,6 +8,7 @@ import pytest
 from run_files import quiet, run_in_process, small_config
 
 from agents.base import Agent, AgentContext, AgentError, PolicyOutput, sample_actions
+from bench.config import EvaluationConfig
 from bench.evaluate import EvaluationEpisode, evaluate
 from bench.lifecycle import build_agent, evaluate_run
 from bench.probes import POINTS, PROBES
@@ -15,11 +16,12 @@ from bench.replays import chosen_episodes, policy_rows, replay_rows, retraced
 from envs import ENGLISH, SPLITS
 
 SPLIT = "english-goto"
+CONFIG = small_config(evaluation=EvaluationConfig((SPLIT,), episodes=30, n_envs=3))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return run_in_process(small_config(), tmp_path_factory.mktemp("run"))
+    return run_in_process(CONFIG, tmp_path_factory.mktemp("run"))
 
 
 def read(path):
@@ -28,7 +30,7 @@ def read(path):
 
 
 def test_a_replay_plays_the_episode_that_was_tested(run):
-    config = small_config()
+    config = CONFIG
     tested = {row["episode_seed"]: row for row in read(run.evaluation(SPLIT))}
     replayed = read(run.replays(SPLIT))
     assert {tested[row["episode_seed"]]["success"] for row in replayed} == {"0", "1"}

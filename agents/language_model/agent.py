@@ -27,7 +27,14 @@ from agents.language_model.policy import LanguageModelPolicy
 from agents.language_model.precision import choose_precision
 from agents.language_model.prompt_batch import PromptBatch, group_tokens, length_passes, pad_batch
 from agents.language_model.reading import Reader, by_phrases
-from agents.ppo import PPOLoss, Rollout, collect_rollout, generalized_advantages, ppo_loss
+from agents.ppo import (
+    PPOLoss,
+    Rollout,
+    collect_rollout,
+    explained_variance,
+    generalized_advantages,
+    ppo_loss,
+)
 from agents.schedule import decayed
 from agents.training_state import load_optimizer, save_optimizer
 from envs.observation import Observation
@@ -56,15 +63,16 @@ class LanguageModelAgent(Agent):
         super().__init__(config, context)
         self.device = torch.device(context.device)
         self.shard = Shard.of(context)
+        weights_seed, heads_seed, rollout_seed = context.seeds(3)
         self.backbone = load_backbone(
             config.model,
             pretrained=config.pretrained,
             pretrained_embeddings=config.pretrained_embeddings,
-            seed=context.seed,
+            seed=weights_seed,
         )
         model = self.backbone.model
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(context.seed)
+            torch.manual_seed(heads_seed)
             rank = config.lora_rank
             self.adapted = None if rank is None else add_adapters(model, rank)
             policy = LanguageModelPolicy(
@@ -86,7 +94,7 @@ class LanguageModelAgent(Agent):
             eps=config.adam_eps,
             fused=True,
         )
-        self.generator = torch.Generator().manual_seed(context.seed)
+        self.generator = torch.Generator().manual_seed(rollout_seed)
         start = model.config.decoder_start_token_id if model.config.is_encoder_decoder else None
         self.reader = Reader(self.backbone.tokenizer, start, self.device)
         self.cached = CachedPolicy(self.evaluate, self.cache_key)
@@ -171,8 +179,7 @@ class LanguageModelAgent(Agent):
         )
         metrics = self._learn(rollout, advantages, returns)
         self.cached.clear()
-        residual = (returns - rollout.values).var() / returns.var().clamp_min(1e-8)
-        return {**metrics, "explained_variance": float(1.0 - residual)}
+        return {**metrics, "explained_variance": explained_variance(rollout.values, returns)}
 
     def begin_test(self) -> None:
         """Forgets its answers: beside other prompts they could differ in the last digit."""

@@ -11,6 +11,7 @@ from bench.reporting.measures import CURVE_WINDOWS, FEWEST
 from bench.reporting.records import ENDED, MISSING, Records, Run
 from bench.reporting.setting import STANDING_DEPARTURES, departures
 from bench.storage.manifest import commits, origins
+from envs import DRAWS_VERSION
 
 _MOST_OF_BUDGET = 1.1
 """A round of learning may end a little after the last step."""
@@ -30,6 +31,7 @@ def caveats(records: Records) -> tuple[str, ...]:
         *_different_code(records),
         *_different_origin(records),
         *_different_episodes(records),
+        *_shared_draws(records),
         *_untraceable(records),
     )
 
@@ -180,6 +182,19 @@ def _different_episodes(records: Records) -> list[str]:
                 "episodes, or not in the same version."
             )
     return sentences
+
+
+def _shared_draws(records: Records) -> list[str]:
+    """Names runs of before `DRAWS_VERSION` 2."""
+    seeds = {run: run.manifest.get("seeds") or {} for run in records.runs if run.manifest}
+    old = [run.agent for run, of in seeds.items() if of.get("draws_version") != DRAWS_VERSION]
+    if not old:
+        return []
+    return [
+        f"{', '.join(dict.fromkeys(old))}: of earlier code, in which the numbers that sampled "
+        "actions were those that had built the level: in the tests of seed 0, and in DRRN's "
+        "training. They are independent now."
+    ]
 
 
 def _untraceable(records: Records) -> list[str]:

@@ -11,7 +11,7 @@ from bench.config import RunConfig, config_hash
 from bench.storage import provenance
 from bench.storage.manifest import MANIFEST_FORMAT
 from bench.storage.weights import weight_files_hash
-from envs import LEVELS, SPLITS, evaluation_seeds
+from envs import DRAWS_VERSION, LEVELS, SPLITS, evaluation_seeds
 
 
 def first_manifest(
@@ -49,6 +49,7 @@ def first_manifest(
             "run": config.seed,
             "test_first": evaluation_seeds(1)[0],
             "test_count": config.evaluation.episodes,
+            "draws_version": DRAWS_VERSION,
         },
         "splits": split_records(config.evaluation.splits),
         "command": ["glam", *sys.argv[1:]],
