@@ -14,6 +14,8 @@ from transformers import (
     CodeGenForCausalLM,
     CohereConfig,
     CohereForCausalLM,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MambaConfig,
@@ -143,11 +145,32 @@ def test_a_model_that_would_be_misread_is_refused(tmp_path: Path, kind: type, co
         agent(folder)
 
 
-def test_a_prompt_longer_than_the_attention_window_is_refused(tmp_path: Path) -> None:
-    config = MistralConfig(
-        vocab_size=len(miniflan_tokenizer()), num_key_value_heads=2, sliding_window=16, **SMALL
-    )
-    trained = agent(saved(tmp_path, MistralForCausalLM, config))
+@pytest.mark.parametrize(
+    ("kind", "config", "sizes"),
+    [
+        (
+            MistralForCausalLM,
+            MistralConfig,
+            {**SMALL, "sliding_window": 16, "num_key_value_heads": 2},
+        ),
+        (
+            GPTNeoForCausalLM,
+            GPTNeoConfig,
+            {
+                "hidden_size": 32,
+                "num_layers": 2,
+                "num_heads": 4,
+                "attention_types": [[["global", "local"], 1]],
+                "window_size": 16,
+            },
+        ),
+    ],
+)
+def test_a_prompt_longer_than_the_attention_window_is_refused(
+    tmp_path: Path, kind: type, config: type, sizes: dict
+) -> None:
+    vocabulary = len(miniflan_tokenizer())
+    trained = agent(saved(tmp_path, kind, config(vocab_size=vocabulary, **sizes)))
     with pytest.raises(AgentError, match="attention window of 16"):
         trained.act(observations())
 

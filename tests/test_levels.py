@@ -174,7 +174,8 @@ def test_action_sets_of_the_ablations() -> None:
 def test_a_rung_plays_only_the_kinds_it_names_and_splits_keep_theirs() -> None:
     env = TextEnv("MixedTrainLocal", task_kinds=("sequence", "go to"))
     assert {env.reset(seed=seed)[1]["task_kind"] for seed in range(30)} == {"sequence", "go to"}
-    assert TextEnv("GoToLocal", task_kinds=("sequence", "go to")).reset(seed=0)[1]["task_kind"]
+    split = TextEnv("GoToLocal", task_kinds=("sequence", "go to"))
+    assert {split.reset(seed=seed)[1]["task_kind"] for seed in range(30)} == {"go to"}
     with pytest.raises(ValueError, match="none of which"):
         TextEnv("PickUpSeqPickUpLocal", task_kinds=("go to",))
     with pytest.raises(ValueError, match="unknown task kind 'fly'"):
@@ -187,6 +188,7 @@ def test_a_rung_plays_only_the_kinds_it_names_and_splits_keep_theirs() -> None:
         ({"level": "Nowhere"}, "unknown level"),
         ({"room_size": 3}, "room_size"),
         ({"num_distractors": 19}, "half the room"),
+        ({"room_size": 5, "num_distractors": 3}, "do not fit into a room of room_size 5"),
         ({"history": 0}, "history"),
         ({"n_actions": 10}, "n_actions"),
     ],
@@ -228,3 +230,12 @@ def test_the_level_without_extra_objects_has_the_distractors_alone() -> None:
     env.reset(seed=0)
     things = [c for c in env.grid_env.grid.grid if c and c.type in ("key", "ball", "box")]
     assert len(things) == 8
+
+
+@pytest.mark.parametrize("draw_seed", [0, 1])
+def test_draws_are_not_the_numbers_that_made_the_level(draw_seed: int) -> None:
+    env = TextEnv("GoToLocal", room_size=6, num_distractors=2)
+    for seed in (0, 7, 2**40 + 1):
+        observation, _ = env.reset(seed=seed, options={"draw_seed": draw_seed})
+        level = np.random.default_rng(seed).random(64)
+        assert not set(level) & {observation.draw, env.step(0)[0].draw}

@@ -1,13 +1,18 @@
 """MiniFlan as a backbone: its tokenizer, the policies it starts from."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from small_agents import miniflan_tokenizer
+from transformers import T5Config
 
 from agents import AgentContext
 from agents.language_model.agent import LanguageModelAgent
+from agents.language_model.backbone import load_backbone
 from agents.language_model.config import LanguageModelConfig
+from agents.miniflan.architecture import MINIFLAN_FOLDER, random_miniflan
 from agents.miniflan.tokenizer import train_miniflan_tokenizer
 from agents.tokenizer import train_tokenizer
 from envs import SPLITS, TextEnv
@@ -114,3 +119,14 @@ def test_pretrained_weights_differ_from_untrained_but_for_kept_embeddings() -> N
     weights = [backbone.model.state_dict()[query] for backbone in (whole, fresh, kept)]
     assert torch.equal(weights[1], weights[2])
     assert not torch.equal(weights[0], weights[1])
+
+
+def test_a_miniflan_of_ones_own_is_drawn_anew_as_the_shipped_one_is(tmp_path: Path) -> None:
+    def drawn(model: str) -> torch.Tensor:
+        options = {"pretrained": False, "pretrained_embeddings": False, "seed": 5}
+        return load_backbone(model, **options).model.shared.weight
+
+    network = random_miniflan(T5Config.from_pretrained(MINIFLAN_FOLDER), seed=0)
+    network.save_pretrained(tmp_path)
+    miniflan_tokenizer().save_pretrained(tmp_path)
+    assert torch.equal(drawn(str(tmp_path)), drawn("miniflan"))

@@ -150,6 +150,19 @@ def test_two_processes_learn_what_one_does(whole, alone):
             torch.testing.assert_close(weights[name], tensor, atol=1e-5, rtol=1e-4)
 
 
+def test_they_agree_on_heads_and_on_time_outs_too(profile, tmp_path):
+    """Where not every process has a row or a gradient of its own."""
+    sets = ("agent.policy_head=action_heads", "agent.bootstrap_on_timeout=true", "train.steps=90")
+    (config,) = load_profile(str(profile), sets, ("agent",)).runs([3])
+    alone = perform(config, tmp_path / "one", quiet()).path
+    assert two_forks(config, tmp_path / "two") == [0, 0]
+    found = losses(RunDirectory.of(tmp_path / "two", config).path)
+    assert any(row["truncated"] == "1" for row in csv.DictReader((alone / "episodes.csv").open()))
+    for row, reference in zip(found, losses(alone), strict=True):
+        for name, value in reference.items():
+            assert math.isclose(float(row[name]), float(value), rel_tol=1e-4, abs_tol=1e-4), name
+
+
 def test_accelerate_launch_gives_these_bytes(profile, whole, tmp_path):
     ended = accelerate_launch(profile, tmp_path, "agent")
     assert ended.returncode == 0, ended.stderr

@@ -30,7 +30,7 @@ def add_adapters(model: Any, rank: int) -> Any:
     if rank < 1:
         raise AgentError(f"lora_rank must be at least 1, or null for the whole model, got {rank}")
     if importlib.util.find_spec("peft") is None:
-        raise AgentError("lora_rank needs the package peft: `pip install 'glam-bench[lora]'`")
+        raise AgentError("lora_rank needs peft: `pip install --editable '.[lora]'` in the clone")
     from peft import LoraConfig, get_peft_model
 
     try:

@@ -24,7 +24,7 @@ from agents.base import AgentError
 from agents.language_model.encoder_decoder import scales_outputs
 from agents.language_model.library_check import check_reading
 from agents.language_model.smollm2 import smollm2_folder
-from agents.miniflan.architecture import MINIFLAN_FOLDER, random_miniflan
+from agents.miniflan.architecture import MINIFLAN_FOLDER, RANDOM_WEIGHTS, random_miniflan
 
 MINIFLAN = "miniflan"
 SMOLLM2 = "smollm2"
@@ -142,7 +142,7 @@ def _open(
     family = model_family(architecture, model)
     if pretrained:
         return tokenizer, _weights(family, model, source)
-    network = random_network(model, family, architecture, seed)
+    network = random_network(family, architecture, seed)
     if pretrained_embeddings:
         whole = _weights(family, model, source)
         with torch.no_grad():
@@ -182,16 +182,15 @@ def model_folder(model: str) -> str:
     return str(smollm2_folder()) if model == SMOLLM2 else model
 
 
-def random_network(source: str, family: Any, architecture: Any, seed: int) -> Any:
+def random_network(family: Any, architecture: Any, seed: int) -> Any:
     """A network of random weights, tied where the checkpoints of its kind are.
 
     Args:
-        source: What :func:`model_folder` gave.
         family: What :func:`model_family` gave.
         architecture: The configuration of transformers.
         seed: Seed of the weights.
     """
-    if source == str(MINIFLAN_FOLDER):
+    if getattr(architecture, "random_weights", None) == RANDOM_WEIGHTS:
         return random_miniflan(architecture, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

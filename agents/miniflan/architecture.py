@@ -10,6 +10,8 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 MINIFLAN_FOLDER = Path(__file__).parent / "weights"
 """The pretrained weights, with configuration and tokenizer."""
+RANDOM_WEIGHTS = "miniflan"
+"""What a configuration says under ``random_weights`` if :func:`random_miniflan` draws them."""
 _EMBEDDING_SCALE = 0.3
 _DISTANCES = {0: -1, 1: 1}
 _FAR_DISTANCES = {4: -2, 5: 2}
@@ -37,6 +39,7 @@ def miniflan_config(vocabulary: int, heads: int = 6) -> T5Config:
         decoder_start_token_id=0,
         pad_token_id=0,
         eos_token_id=1,
+        random_weights=RANDOM_WEIGHTS,
     )
 
 

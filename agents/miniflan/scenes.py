@@ -150,7 +150,7 @@ def ask_side(rng: Random, things: Sequence[Thing], language: Language) -> Exchan
 
 
 def ask_nearest(rng: Random, things: Sequence[Thing], language: Language) -> Exchange:
-    """Which thing takes the fewest steps to reach? Asked where one thing alone is nearest."""
+    """Which thing takes the fewest steps to reach? Where two are as near: where is one?"""
     fewest = min(thing.steps for thing in things)
     nearest = [thing for thing in things if thing.steps == fewest]
     if len(nearest) > 1:

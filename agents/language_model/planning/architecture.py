@@ -58,7 +58,7 @@ class Architecture:
             if getattr(config, "layer_types", None):
                 config.layer_types = config.layer_types[:decoder]
         family = model_family(config, self.model)
-        return random_network(model_folder(self.model), family, config, 0).eval()
+        return random_network(family, config, 0).eval()
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts; an estimate where the tokenizer is not here.
