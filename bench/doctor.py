@@ -120,7 +120,7 @@ def _device() -> Finding:
         return Finding("device", "ok", f"cuda: {', '.join(names)}")
     if torch.backends.mps.is_available():
         return Finding("device", "ok", "mps")
-    return Finding("device", "ok", "cpu only; enough for the profiles smoke and laptop")
+    return Finding("device", "ok", "cpu only; enough for all but the language models of `paper`")
 
 
 def _threads() -> Finding:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from agents.base import Agent, AgentContext, AgentError, speaking_for
 from agents.registry import find, is_file
-from bench.config import ConfigError, RunConfig, config_hash, validated
+from bench.config import RunConfig, config_hash
 from bench.memory import keep_freed_memory, resume_collection
 from bench.processes import ALONE, Processes, joined
 from bench.session import FRESH, Session
@@ -24,6 +24,7 @@ from bench.storage.mismatch import mismatch, mismatch_before_loading
 from bench.storage.parsing import name_problem
 from bench.storage.run import RunDirectory, RunError, RunFailed
 from bench.storage.run_log import logging_to
+from bench.validation import ConfigError, validated
 from envs import SPLITS
 
 log = logging.getLogger("glam")
@@ -235,7 +236,7 @@ def evaluate_run(
                 log.warning("%s: %s", config.agent, CODE_CHANGED)
             session = Session(agent, wanted, run, console)
             try:
-                session.guard(lambda: session.go_on(test=True, again=asked))
+                session.guard(lambda: session.test(asked))
             except RunFailed:
                 _put_back(run, config, manifest)
                 raise
@@ -257,16 +258,18 @@ def _splits_to_play(
 
 
 def _put_back(run: RunDirectory, config: RunConfig, manifest: Mapping[str, Any]) -> None:
-    """After a failed test: a run whose earlier rows are all there is as good as it was."""
+    """After a failed test: a run whose earlier rows are all there is as good as it was.
 
-    def all_there(count: int) -> bool:
-        return all(run.tested(name, count) for name in config.evaluation.splits)
-
-    if manifest["state"] == "complete" and all_there(config.evaluation.episodes):
+    Any other is trained all the same, so that `glam evaluate` can be called again.
+    """
+    tests = config.evaluation
+    if manifest["state"] == "complete" and all(
+        run.tested(name, tests.episodes) for name in tests.splits
+    ):
         run.write_config(config)
         kept = {name: manifest[name] for name in ("config_hash", "seeds", "error", "finished")}
         run.update_manifest("complete", **kept)
-    elif all_there(run.config().evaluation.episodes):
+    else:
         run.update_manifest("trained", error=(run.manifest() or {}).get("error"))
 
 

@@ -76,11 +76,11 @@ def _in_words(error: Exception) -> str:
 def _code_of(error: Exception) -> int | None:
     """The exit code of an error that a person can do something about."""
     from agents.base import AgentError
-    from bench.config import ConfigError
     from bench.interruption import Interrupted
     from bench.storage.checkpoint import CheckpointError
     from bench.storage.parsing import RecordError
     from bench.storage.run import RunError, RunFailed
+    from bench.validation import ConfigError
 
     if isinstance(error, Interrupted):
         return error.exit_code

@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 
 from agents.registry import load_pretraining
-from bench.config import ConfigError, validated
 from bench.interruption import StopSignal
 from bench.memory import keep_freed_memory, resume_collection
 from bench.progress import RunProgress
@@ -21,6 +20,7 @@ from bench.storage.lock import locked
 from bench.storage.parsing import read_json
 from bench.storage.row_file import RowFile
 from bench.storage.run_log import logging_to
+from bench.validation import ConfigError, validated
 
 LOG_EVERY = 50
 VALIDATE_EVERY = 2000

@@ -109,14 +109,16 @@ def joined(device: str) -> Iterator[Processes]:
 
 
 def _check_sharing(device: str) -> None:
-    from bench.config import ConfigError
+    from bench.validation import ConfigError
 
     if device not in ("cpu", "cuda"):
         raise ConfigError(
             f"device: several processes take cpu, or cuda (one GPU each), not {device}"
         )
     if importlib.util.find_spec("accelerate") is None:
-        raise ConfigError("several processes need accelerate: `pip install 'glam-bench[parallel]'`")
+        raise ConfigError(
+            "several processes need accelerate: `pip install --editable '.[parallel]'` in the clone"
+        )
     if device == "cuda":
         import torch
 

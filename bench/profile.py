@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,6 @@ from pydantic import Field
 from agents.base import AgentError
 from agents.registry import find, is_file, registered
 from bench.config import (
-    ConfigError,
     Device,
     EnvironmentConfig,
     EvaluationConfig,
@@ -23,14 +23,15 @@ from bench.config import (
     RunConfig,
     Seed,
     TrainConfig,
-    nearest,
-    validated,
 )
 from bench.settings_yaml import parse_yaml, read_yaml
 from bench.storage.parsing import name_problem
+from bench.validation import ConfigError, nearest, validated
 
 PROFILES = Path(__file__).parent / "profiles"
 
+HARNESS_KEYS = frozenset(("agent", "n_envs", "device"))
+"""What stands among an agent's options and belongs to the harness."""
 _AGENT_NAME = re.compile(r"[\w-]+")
 
 
@@ -133,6 +134,8 @@ def load_profile(
     values = read_yaml(path)
     written = values.get("agents")
     in_file = set(written) if isinstance(written, dict) else set()
+    if isinstance(written, dict):  # what is one mapping in YAML, by *alias, is set for one alone
+        values["agents"] = {name: deepcopy(options) for name, options in written.items()}
     assignments = [_assignment(text) for text in overrides]
     for key, value in assignments:
         if not key.startswith("agent."):

@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Literal
 from rich.console import Console
 
 from agents.base import Agent, AgentError
-from bench.config import ConfigError, RunConfig, validated
+from bench.config import RunConfig
 from bench.evaluate import EvaluationEpisode, evaluate
 from bench.interruption import Interrupted, StopSignal
 from bench.one_line_errors import in_one_line
@@ -27,6 +27,7 @@ from bench.storage.parsing import RecordError
 from bench.storage.row_file import EPISODE_COLUMNS, METRIC_COLUMNS
 from bench.storage.run import RunDirectory, RunError, RunFailed
 from bench.train import load_agent, train
+from bench.validation import ConfigError, validated
 from envs import SPLITS, evaluation_seeds
 
 log = logging.getLogger("glam")
@@ -102,14 +103,20 @@ class Session:
             name = f"{self.config.agent} seed {self.config.seed}"
             raise RunFailed(f"{name} failed: {problem} (see {self.run.log})") from error
 
-    def go_on(self, test: bool, again: Collection[str] = ()) -> None:
-        """Trains if that has not ended, then plays what has no rows yet and what is asked again."""
+    def go_on(self, test: bool) -> None:
+        """Trains if that has not ended, then plays the splits that have no rows yet."""
         if self.processes.from_main(self.run.state) not in ("trained", "complete"):
             self._train()
         elif self.agent.learns:
             self._load_trained()
         if test:
-            self._test(again)
+            self._test(self.processes.from_main(self._untested))
+
+    def test(self, splits: Sequence[str]) -> None:
+        """Plays splits, anew those that have rows, with a run that has been trained."""
+        if self.agent.learns:
+            self._load_trained()
+        self._test(splits)
 
     def _train(self) -> None:
         run, main = self.run, self.processes.is_main
@@ -134,16 +141,20 @@ class Session:
             raise CheckpointError(f"{self.run.path} is trained but has no checkpoint")
         load_agent(self.agent, self.config, checkpoint)
 
-    def _test(self, again: Collection[str]) -> None:
+    def _test(self, splits: Sequence[str]) -> None:
         """Rows are put in place a whole split at a time; earlier ones stay until then."""
-        count = self.config.evaluation.episodes
-        for name in dict.fromkeys((*self.config.evaluation.splits, *again)):
-            done = partial(self.run.tested, name, count)
-            if name not in again and self.processes.from_main(done):
-                continue
-            episodes = self._play(name, evaluation_seeds(count))
+        for name in splits:
+            episodes = self._play(name, evaluation_seeds(self.config.evaluation.episodes))
             self.processes.from_main(partial(self._write, name, episodes))
-        self.processes.from_main(partial(self.run.update_manifest, "complete"))
+        self.processes.from_main(self._end_tests)
+
+    def _untested(self) -> list[str]:
+        asked = self.config.evaluation
+        return [name for name in asked.splits if not self.run.tested(name, asked.episodes)]
+
+    def _end_tests(self) -> None:
+        if not self._untested():
+            self.run.update_manifest("complete")
 
     def _play(self, split: str, seeds: Sequence[int]) -> list[EvaluationEpisode]:
         """Plays what an earlier session has not; returns all, in order."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from bench.config import ConfigError
+from bench.validation import ConfigError
 
 _MOST_VALUES = 10_000
 

@@ -9,12 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.config import (
-    EnvironmentConfig,
-    EvaluationConfig,
-    RunConfig,
-    TrainConfig,
-)
+from bench.config import EnvironmentConfig, EvaluationConfig, RunConfig, TrainConfig
 from bench.lifecycle import perform
 
 HERE = Path(__file__).parent

@@ -47,8 +47,9 @@ def test_imports_go_one_way(path):
 
 # Which parts of the harness a part may import; what lies directly in bench is one run, "run".
 WITHIN = {
-    "storage": {"storage", "config"},
-    "reporting": {"reporting", "storage", "config", "profile", "grid_state", "probes", "replays"},
+    "storage": {"storage", "config", "validation"},
+    "reporting": {"reporting", "storage", "config", "validation", "profile"}
+    | {"grid_state", "probes", "replays"},
     "run": {"run", "storage"},
     "planning": {"planning", "run", "storage", "reporting"},
     "launching": {"launching", "run", "storage", "reporting"},

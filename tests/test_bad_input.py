@@ -17,11 +17,11 @@ from run_files import ROOT, run_in_process, small_config
 
 from agents.base import AgentError
 from bench.cli import cli
-from bench.config import ConfigError
 from bench.profile import PROFILES, load_profile
 from bench.storage.mismatch import mismatch
 from bench.storage.parsing import RecordError, read_json
 from bench.storage.run import RunDirectory, RunError, RunFailed
+from bench.validation import ConfigError
 
 SAME_FOLDER = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60

@@ -65,21 +65,22 @@ def test_without_runs_there_is_no_aggregate():
 
 
 @pytest.mark.parametrize(
-    ("rate", "reference", "random", "expected"),
+    ("before", "change", "random", "expected"),
     [
         (0.15, None, 0.15, FLOOR),
         (0.25, None, 0.15, ABOVE),
-        (0.72, 0.9, 0.15, KEPT),
-        (0.71, 0.9, 0.15, REDUCED),
-        (0.45, 0.9, 0.15, REDUCED),
-        (0.44, 0.9, 0.15, LOST),
-        (0.9, 0.2, 0.15, FLOOR),  # it had nothing to lose
-        (math.nan, 0.9, 0.15, ""),
-        (0.9, 0.9, math.nan, ""),
+        (0.9, 0.72 / 0.9 - 1, 0.15, KEPT),
+        (0.9, 0.71 / 0.9 - 1, 0.15, REDUCED),
+        (0.9, 0.45 / 0.9 - 1, 0.15, REDUCED),
+        (0.9, 0.44 / 0.9 - 1, 0.15, LOST),
+        (0.2, 3.5, 0.15, FLOOR),  # it had nothing to lose
+        (0.0, math.nan, 0.15, FLOOR),
+        (0.9, math.nan, 0.15, ""),
+        (0.9, 0.0, math.nan, ""),
     ],
 )
-def test_the_result_in_one_word(rate, reference, random, expected):
-    assert result(rate, reference, random) == expected
+def test_the_result_in_one_word(before, change, random, expected):
+    assert result(before, change, random) == expected
 
 
 def all_splits(**rates):

@@ -13,7 +13,6 @@ from run_files import PROFILE, TABULAR, small_config
 from agents.base import AgentError
 from bench.commands.options import with_device
 from bench.config import (
-    ConfigError,
     EnvironmentConfig,
     EvaluationConfig,
     RunConfig,
@@ -22,6 +21,7 @@ from bench.config import (
     differences,
 )
 from bench.profile import PROFILES, load_profile, profile_names
+from bench.validation import ConfigError
 from envs import ARTICLE_SPLITS, SPLITS, TASK_KINDS
 
 
@@ -364,3 +364,10 @@ def test_a_seed_or_the_order_of_kinds_makes_no_other_run(profile_file):
     assert [r.seed for r in load_profile(profile_file, ["seeds=[4, 4]"], ["random"]).runs()] == [4]
     kinds = ["environment.task_kinds=[sequence, go to]"]
     assert load_profile(profile_file, kinds).environment.task_kinds == ("go to", "sequence")
+
+
+def test_a_setting_of_one_agent_is_not_one_of_its_alias(tmp_path):
+    profile = tmp_path / "two.yaml"
+    profile.write_text("agents: {gflan-t5: &m {model: miniflan}, npae-flan-t5: *m}")
+    runs = load_profile(str(profile), ["agents.gflan-t5.epochs=7"]).runs()
+    assert [run.agent_options["epochs"] == 7 for run in runs] == [True, False]

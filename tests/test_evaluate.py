@@ -15,13 +15,14 @@ from run_files import TABULAR, quiet, run_in_process, small_config
 
 from agents.base import Agent, AgentContext, AgentError
 from bench import session
-from bench.config import ConfigError, EvaluationConfig
+from bench.config import EvaluationConfig
 from bench.evaluate import evaluate
 from bench.interruption import Interrupted
 from bench.lifecycle import build_agent, evaluate_run
 from bench.storage.mismatch import mismatch
 from bench.storage.row_file import EVALUATION_COLUMNS
 from bench.storage.run import RunDirectory, RunError, RunFailed
+from bench.validation import ConfigError
 from envs import SPLITS, TextEnv, evaluation_seeds
 
 BARE = """
@@ -394,3 +395,32 @@ def test_a_test_on_another_device_is_played_there(tmp_path):
     run = run_in_process(small_config("random"), tmp_path)
     with pytest.raises(ConfigError, match="there is no 'cuda:99' on this machine"):
         evaluate_run(run, quiet(), device="cuda:99")
+
+
+def test_only_the_splits_that_were_asked_for_are_played(tmp_path):
+    run = run_in_process(config(), tmp_path, test=False)
+    evaluate_run(run, quiet(), ["train"])
+    assert (run.evaluated(), run.state()) == (["train"], "trained")
+    evaluate_run(run, quiet(), ["french-goto"])
+    assert (run.evaluated(), run.state()) == (["french-goto", "train"], "complete")
+
+
+def test_a_failed_test_leaves_a_run_that_can_be_tested(tmp_path, monkeypatch):
+    run = run_in_process(small_config(), tmp_path)
+
+    def failing(*arguments):
+        raise OSError("no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "evaluate", failing)
+        with pytest.raises(RunFailed):
+            evaluate_run(run, quiet(), episodes=9, agent_file=TABULAR)
+    assert run.state() == "complete"  # as before
+    (run.path / "evaluation" / "english-goto.csv").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "evaluate", failing)
+        with pytest.raises(RunFailed):
+            evaluate_run(run, quiet(), episodes=9, agent_file=TABULAR)
+    assert "no space" in run.manifest()["error"]
+    evaluate_run(run, quiet(), episodes=9, agent_file=TABULAR)
+    assert run.state() == "complete"

@@ -7,9 +7,9 @@ import sys
 import pytest
 from run_files import ROOT, quiet
 
-from bench.config import ConfigError
 from bench.pretrain import pretrain
 from bench.storage.lock import has_holder, locked
+from bench.validation import ConfigError
 
 
 def test_a_second_one_is_kept_out_and_told_who_has_it(tmp_path):

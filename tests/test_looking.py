@@ -306,3 +306,11 @@ def test_the_pace_after_a_restart_is_that_of_this_session():
     progress.update(1010)
     assert progress.rate == pytest.approx(1, rel=0.1)
     assert re.search(r", 1[56]:\d\d left$", progress.line())
+
+
+def test_what_is_missing_stands_behind_a_number_in_the_terminal(results):
+    tests = {"train": outcomes(9)}
+    write_run(results, "gflan-t5", 1, tests=tests, training=[(500, 1)], state="failed")
+    console = screen()
+    print_headline(results, [], console)
+    assert "1 failed]" in console.file.getvalue()

@@ -9,7 +9,6 @@ import pytest
 from run_files import ROOT, TABULAR, quiet, run_in_process, small_config
 
 from bench import doctor
-from bench.config import ConfigError
 from bench.lifecycle import evaluate_run
 from bench.reporting.caveats import caveats
 from bench.reporting.records import read_records
@@ -17,6 +16,7 @@ from bench.reporting.tables import runs_table
 from bench.storage import provenance
 from bench.storage.manifest import origins
 from bench.storage.parsing import RecordError
+from bench.validation import ConfigError
 
 
 @pytest.fixture

@@ -5,19 +5,20 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 from run_files import PROFILE, glam, result_bytes
 
 from bench.cli import cli
-from bench.config import ConfigError
 from bench.launching.executors import PlannedRun
 from bench.launching.reproduce import train_command
 from bench.launching.slurm_options import slurm_options
 from bench.launching.submission import SubmititExecutor
 from bench.profile import load_profile
-from bench.storage.run import RunDirectory
+from bench.storage.run import RunDirectory, RunError
+from bench.validation import ConfigError
 
 # Long enough that a signal arrives before the end, on a fast machine too.
 LONG = ("--agent", "tabular", "--set", "train.steps=8192", "--split", "french-goto")
@@ -261,3 +262,40 @@ def test_a_job_asks_for_a_core_for_each_thread(folder, monkeypatch):
         "job_name": "glam-small",
     }
     assert asked[1]["cpus_per_task"] == 8
+
+
+def test_a_job_with_other_settings_is_not_taken_for_the_run(folder, monkeypatch):
+    submitit = pytest.importorskip("submitit")
+
+    class Executor:
+        def __init__(self, *arguments, **options):
+            pass
+
+        def update_parameters(self, **given):
+            pass
+
+        def submit_array(self, calls):
+            return [SimpleNamespace(job_id="7")]
+
+    class Waiting:
+        watcher = SimpleNamespace(get_state=lambda *arguments, **options: "PENDING")
+
+        def __init__(self, folder, job_id):
+            self.job_id = job_id
+
+        def done(self):
+            return False
+
+    monkeypatch.setattr(submitit, "SlurmExecutor", Executor)
+    monkeypatch.setattr(submitit, "SlurmJob", Waiting)
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    one, other = (
+        PlannedRun(config, folder, ("true",))
+        for steps in (100, 200)
+        for config in load_profile("small.yaml", (f"train.steps={steps}",), ("random",)).runs()
+    )
+    queue = SubmititExecutor("slurm", {"time": 60}, None)
+    queue.start([one], folder)
+    assert queue.attached(one).title == "job 7"
+    with pytest.raises(RunError, match="submitted with other settings; `scancel 7`"):
+        queue.attached(other)

@@ -4,6 +4,7 @@ import resource
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from run_files import ROOT, run_in_process, small_config
@@ -14,6 +15,7 @@ from bench.storage.checkpoint import CheckpointError
 from bench.storage.mismatch import mismatch
 from bench.storage.row_file import RowFile, format_rows
 from bench.storage.run import RunDirectory, RunError
+from envs import DRAWS_VERSION
 
 
 @contextmanager
@@ -170,7 +172,12 @@ def test_manifest_says_where_the_results_come_from(finished):
     assert manifest["label"] == "Tabular"
     assert manifest["config_hash"] == config_hash(config)
     assert manifest["steps"] == 256
-    assert manifest["seeds"] == {"run": 3, "test_first": 1_000_000_000, "test_count": 5}
+    assert manifest["seeds"] == {
+        "run": 3,
+        "test_first": 1_000_000_000,
+        "test_count": 5,
+        "draws_version": DRAWS_VERSION,
+    }
     assert manifest["splits"] == {
         "english-goto": {"version": 1, "level": "GoToLocal", "level_version": 1}
     }
@@ -192,6 +199,11 @@ def edited(run, name, change):
         ("config.json", lambda v: v["train"].update(steps=999), "train.steps (was 999, now 256)"),
         ("config.json", lambda v: v["agent_options"].pop("rows"), "agent_options.rows"),
         ("manifest.json", lambda v: v["model"].update(weights_sha256="0"), "model.weights_sha256"),
+        (
+            "manifest.json",
+            lambda v: v["seeds"].pop("draws_version"),
+            f"seeds.draws_version (was 1, now {DRAWS_VERSION})",
+        ),
         (
             "manifest.json",
             lambda v: v["splits"]["english-goto"].update(level_version=0),
@@ -240,3 +252,19 @@ def test_a_run_goes_on_in_the_precision_it_began_with(finished):
         assert mismatch(run, config, {"precision": "bfloat16"}) is None
     finally:
         path.write_text(before)
+
+
+def test_without_a_checkpoint_another_precision_is_another_run(finished, tmp_path):
+    config, _ = finished
+    run = RunDirectory(tmp_path)
+    run.create(config, {"label": "x", "model": {"precision": "float32"}}, learns=True)
+    run.metrics.append([["update"]])
+    assert "model.precision" in mismatch(run, config, {"precision": "bfloat16"})
+    assert mismatch(run, config, {"precision": "float32"}) is None
+
+
+def test_a_run_has_one_lock_however_its_path_is_written(tmp_path, monkeypatch):
+    run = RunDirectory(tmp_path / "drrn" / "seed-0")
+    run.path.mkdir(parents=True)
+    monkeypatch.chdir(run.path)
+    assert RunDirectory(Path()).lock_path == run.lock_path.resolve()

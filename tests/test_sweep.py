@@ -10,10 +10,9 @@ import pytest
 from click.testing import CliRunner
 from record_files import write_run
 from rich.console import Console
-from run_files import PROFILE, small_config
+from run_files import HERE, PROFILE, small_config
 
 from bench.cli import cli
-from bench.config import ConfigError
 from bench.launching import reproduce as reproducing
 from bench.launching.executors import Ending, PlannedRun
 from bench.launching.reproduce import reproduce, train_command
@@ -22,6 +21,7 @@ from bench.launching.sweep import last_quarter, parse_grid, points
 from bench.reporting.records import read_records
 from bench.storage.row_file import EPISODE_COLUMNS
 from bench.storage.run import RunDirectory
+from bench.validation import ConfigError
 
 
 @pytest.fixture
@@ -267,3 +267,25 @@ def test_a_runs_process_has_its_own_number_of_threads(tmp_path):
     planned = PlannedRun(small_config("random", threads=3), tmp_path, ())
     told = planned.environment()
     assert told["OMP_NUM_THREADS"] == told["MKL_NUM_THREADS"] == "3"
+
+
+def write_bandit(path):
+    code = (HERE / "tabular_agent.py").read_text()
+    path.write_text(code.replace("class Tabular(", "class Bandit("))
+
+
+def test_agents_that_go_by_one_name_are_refused_together(folder):
+    write_bandit(folder / "a.py")
+    write_bandit(folder / "b.py")
+    with pytest.raises(ConfigError, match="goes by 'bandit', and so does"):
+        points("small.yaml", (), ("a.py:Bandit", "b.py:Bandit"), (0,), ())
+    twice = points("small.yaml", (), ("a.py:Bandit", "./a.py:Bandit"), (0,), ())
+    assert len(twice) == 1
+
+
+def test_an_agents_own_setting_does_not_disturb_the_others(folder):
+    write_bandit(folder / "a.py")
+    pairs = ("agents.bandit.learning_rate=0.25",)
+    every = points("small.yaml", pairs, ("random", "a.py:Bandit"), (0,), ())
+    assert [point.runs[0].agent for point in every] == ["random", "bandit"]
+    assert every[1].runs[0].agent_options["learning_rate"] == 0.25

@@ -13,8 +13,8 @@ from rich.console import Console
 from run_files import PROFILE, TABULAR
 
 from bench.cli import cli
-from bench.config import ConfigError
 from bench.launching.tune import load_search, tabulate, tune
+from bench.validation import ConfigError
 
 SEARCH = """
 profile: small.yaml
@@ -146,3 +146,11 @@ def test_a_trial_of_which_a_seed_left_nothing_is_not_chosen(folder):
         shutil.rmtree(run)
     tabulate(search, folder / "out", Console())
     assert [(row["seed"], row["chosen"]) for row in trials(folder)] == [("9", "0")] * 4
+
+
+@pytest.mark.parametrize("key", ["n_envs", "device", "agent"])
+def test_what_belongs_to_the_harness_cannot_be_tried(folder, key):
+    text = SEARCH.replace("rows: 64", f"{key}: 8")
+    (folder / "search.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=f"tries {key}, which is no option of an agent"):
+        load_search(folder / "search.yaml")

@@ -41,9 +41,9 @@ def evaluate(
 
     RUN is the run's directory, such as runs/laptop/drrn/seed-0.
     """
-    from bench.config import ConfigError, nearest
     from bench.lifecycle import evaluate_run
     from bench.storage.run import RunDirectory
+    from bench.validation import ConfigError, nearest
     from envs import SPLITS
 
     for name in splits:

@@ -10,13 +10,15 @@ import click
 
 from bench.commands.options import AGENTS, DEVICE, PROFILE, SET, options, with_device
 
+SECONDS = 20.0
+
 
 @click.command()
 @options(PROFILE, SET, DEVICE, AGENTS)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0.0, max=3600.0),
-    default=20.0,
+    default=SECONDS,
     show_default=True,
     help="How long each agent is tried.",
 )
@@ -47,6 +49,8 @@ def plan(
     from bench.planning.plan_text import print_plan, write_plan
     from bench.profile import load_profile
 
+    if as_json and readme is not None:
+        raise click.UsageError("--readme takes the tables, not --json")
     pairs = with_device(overrides, device)
     loaded = load_profile(profile, pairs, agents)
     plans = plan_profile(loaded, seconds)
@@ -54,6 +58,8 @@ def plan(
         click.echo(json.dumps([one.to_json() for one in plans], indent=1))
         return
     words = [f"--agent {name}" for name in agents] + [f"--set {pair}" for pair in pairs]
+    if seconds != SECONDS:
+        words.append(f"--seconds {seconds:g}")
     command = " ".join(["glam plan", f"--profile {profile}", *words])
     text = io.StringIO()
     page = Console(file=text, width=132, highlight=False, markup=False)

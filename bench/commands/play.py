@@ -53,8 +53,8 @@ def play(
     """
     from rich.console import Console
 
-    from bench.config import ConfigError, nearest
     from bench.play import ME, open_game, play_episodes
+    from bench.validation import ConfigError, nearest
     from envs import SPLITS
 
     if split not in SPLITS:

@@ -82,7 +82,7 @@ _LOCAL, _SLURM, _TRIED = "local", "slurm", "submitit-local"
     "--launch",
     metavar="COMMAND",
     help="Command that starts each run instead of python, such as "
-    "'accelerate launch --num_processes 4'.",
+    "'.venv/bin/accelerate launch --multi_gpu --num_processes 4'.",
 )
 @click.option("--no-report", is_flag=True, help="Leave tables and figures to `glam report`.")
 def reproduce(
@@ -107,13 +107,13 @@ def reproduce(
     """
     import json
 
-    from bench.config import ConfigError
     from bench.doctor import paper
     from bench.launching.executors import PlannedRun
     from bench.launching.reproduce import reproduce as reproduce_runs
     from bench.launching.reproduce import train_command
     from bench.launching.sweep import parse_grid, points
     from bench.lifecycle import check_device
+    from bench.validation import ConfigError
 
     published = paper()
     if not no_report and published.grade == "problem":
@@ -149,10 +149,10 @@ def reproduce(
 
 
 def _executor(name: str, slurm: Sequence[str], jobs: int | None) -> Executor:
-    from bench.config import ConfigError
     from bench.launching.executors import LocalExecutor
     from bench.launching.slurm_options import slurm_options
     from bench.launching.submission import SubmititExecutor
+    from bench.validation import ConfigError
 
     if name == _LOCAL:
         if slurm:

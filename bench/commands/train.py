@@ -67,8 +67,8 @@ def train(
 
 def _refuse_idle(overrides: Sequence[str], agent: str) -> None:
     """A setting that does nothing in one run is a slip."""
-    from bench.config import ConfigError
     from bench.profile import agent_of
+    from bench.validation import ConfigError
 
     for pair in overrides:
         key = pair.partition("=")[0]

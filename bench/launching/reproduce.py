@@ -16,8 +16,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
+from agents.base import AgentError
 from agents.registry import find
-from bench.config import ConfigError, RunConfig
+from bench.config import RunConfig
 from bench.interruption import Interrupted, StopSignal
 from bench.launching.executors import (
     TRAIN,
@@ -29,11 +30,12 @@ from bench.launching.executors import (
     is_launched,
 )
 from bench.launching.run_status import RunStatus, running_status, status_table, steps_taken
-from bench.one_line_errors import USER_ERROR
+from bench.one_line_errors import RUN_FAILED, USER_ERROR
 from bench.profile import agent_of
 from bench.session import record_failure
 from bench.storage.mismatch import mismatch_before_loading
 from bench.storage.run import RunDirectory, RunError
+from bench.validation import ConfigError
 
 _POLL_SECONDS = 0.2
 _LINE_SECONDS = 30.0
@@ -136,59 +138,90 @@ def reproduce(
     statuses: dict[str, RunStatus] = {}
     waiting: deque[PlannedRun] = deque()
     children: list[_Child] = []
+    replaced: dict[Path, int] = {}
     for planned in runs:
         run, config = planned.run, planned.config
         other = mismatch_before_loading(run, config)
         if other is not None and not force_new:
             raise RunError(f"{other}; --force-new moves it aside and starts afresh")
-        known = other is None  # else what is there is another run
         status = RunStatus(config, "waiting", point=planned.point)
-        if known:
+        if other is None:
             status = replace(running_status(run, config), phase="waiting", point=planned.point)
-        if known and run.state() == "complete":
+        else:
+            replaced[run.path] = run.path.stat().st_ino
+        if other is None and run.state() == "complete":
             status = replace(status, phase="skipped")
             console.print(f"{status.name}: already complete", highlight=False, soft_wrap=True)
         elif (job := executor.attached(planned)) is not None:
-            children.append(_Child.of(planned, job))
+            children.append(_Child.of(planned, job, replaced.get(run.path)))
             _say(console, f"{status.name}: found again, {job.title}, log {run.log}")
         else:
             waiting.append(planned)
         statuses[status.name] = status
     planned_runs = dict(zip(statuses, runs, strict=True))
-    pool = _Pool(executor, console, jobs, statuses, waiting, children)
+    pool = _Pool(executor, console, jobs, statuses, waiting, children, replaced)
     errors = pool.to_the_end()
     return [Outcome(planned, name, errors.get(name)) for name, planned in planned_runs.items()]
 
 
 @dataclass
 class _Child:
-    """A run whose process was started."""
+    """A run whose process was started.
+
+    Attributes:
+        planned: The run.
+        run: Its directory.
+        job: Its process.
+        replaced: The directory of another run, which the process will move aside: its inode. None
+            if there was none.
+        begun: Whether the process works.
+        started: When it began to.
+        started_at: Steps that had been taken then.
+    """
 
     planned: PlannedRun
     run: RunDirectory
     job: Job
-    begun: bool
-    started: float
-    started_at: int
+    replaced: int | None
+    begun: bool = False
+    started: float = field(default_factory=time.monotonic)
+    started_at: int = 0
 
     @classmethod
-    def of(cls, planned: PlannedRun, job: Job) -> _Child:
-        run = planned.run
-        return cls(planned, run, job, job.begun(), time.monotonic(), steps_taken(run))
+    def of(cls, planned: PlannedRun, job: Job, replaced: int | None) -> _Child:
+        child = cls(planned, planned.run, job, replaced)
+        child._look()
+        return child
+
+    def _look(self) -> None:
+        self.begun, self.started = self.job.begun(), time.monotonic()
+        self.started_at = 0 if self.is_another() else steps_taken(self.run)
+
+    def is_another(self) -> bool:
+        """Whether what is in the directory is still the run that will be moved aside."""
+        if self.replaced is None:
+            return False
+        try:
+            return self.run.path.stat().st_ino == self.replaced
+        except FileNotFoundError:
+            return False
 
     def status(self) -> RunStatus:
+        config, point = self.planned.config, self.planned.point
         if self.begun != self.job.begun():  # its turn has come, or it was put back
-            self.begun, self.started = not self.begun, time.monotonic()
-            self.started_at = steps_taken(self.run)
+            self._look()
+        if self.is_another():
+            return RunStatus(config, "starting" if self.begun else "queued", point=point)
         seconds = time.monotonic() - self.started
-        status = running_status(self.run, self.planned.config, seconds, self.started_at)
-        status = replace(status, point=self.planned.point)
+        status = running_status(self.run, config, seconds, self.started_at)
+        status = replace(status, point=point)
         return status if self.begun else replace(status, phase="queued")
 
     def error(self, ending: Ending) -> str | None:
         """What went wrong, once the process has ended."""
         launched = is_launched(self.planned.command)
-        manifest = self.run.manifest() or {}
+        another = self.is_another()
+        manifest = {} if another else self.run.manifest() or {}
         if ending.code == 0 and not (launched and manifest.get("state") != "complete"):
             return None
         printed = ending.printed
@@ -199,9 +232,12 @@ class _Child:
             problem = "its launcher has ended and it is not complete; --launch must wait for it"
         elif last and (launched or ending.code == USER_ERROR):  # launchers have codes of their own
             problem = last
-        elif manifest.get("state") == "failed" and manifest["error"]:
-            return str(manifest["error"])
-        with suppress(OSError, RunError):  # the disk is full, or another process has the run
+        elif (launched or ending.code == RUN_FAILED) and manifest.get("error"):
+            return str(manifest["error"])  # it said so itself; else the error is of an earlier try
+        if another:
+            return problem
+        # The disk is full, another process has the run, or the agent's file is being edited.
+        with suppress(OSError, RunError, AgentError, ConfigError):
             self._record(problem, printed)
         return problem
 
@@ -228,6 +264,7 @@ class _Pool:
     statuses: dict[str, RunStatus]
     waiting: deque[PlannedRun]
     children: list[_Child]
+    replaced: dict[Path, int]
     errors: dict[str, str | None] = field(default_factory=dict)
     stop: StopSignal = field(default_factory=StopSignal)
     folder: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
@@ -261,7 +298,7 @@ class _Pool:
             return
         begun = self.executor.start(starting, Path(self.folder.name))
         for planned, job in zip(starting, begun, strict=True):
-            child = _Child.of(planned, job)
+            child = _Child.of(planned, job, self.replaced.get(planned.run.path))
             self.children.append(child)
             self._say(f"{child.status().name}: started, {job.title}, log {child.run.log}")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config import ConfigError
+from bench.config import config_hash
 from bench.launching.executors import (
     Ending,
     Job,
@@ -29,6 +29,7 @@ from bench.launching.executors import (
 from bench.launching.slurm_options import NO_SUBMITIT
 from bench.storage import atomic
 from bench.storage.run import RunDirectory, RunError
+from bench.validation import ConfigError
 
 if TYPE_CHECKING:
     import submitit
@@ -67,20 +68,32 @@ class SubmititExecutor:
             self._options["array_parallelism"] = side_by_side
 
     def attached(self, planned: PlannedRun) -> Job | None:
-        """The run's job, if SLURM still knows it as waiting or running."""
+        """The run's job, if SLURM still knows it as waiting or running.
+
+        Raises:
+            RunError: If SLURM does not say, or if the job was submitted with other settings.
+        """
         place = _Place.of(planned.run)
         if self._cluster != "slurm" or not place.id.exists() or place.exit.exists():
             return None
         import submitit
 
-        job: submitit.Job[int] = submitit.SlurmJob(place.folder, place.id.read_text().strip())
+        number, _, submitted = place.id.read_text().strip().partition(" ")
+        job: submitit.Job[int] = submitit.SlurmJob(place.folder, number)
         state = job.watcher.get_state(job.job_id, mode="force")
         if state == "UNKNOWN":
             raise RunError(
                 f"sacct does not know whether job {job.job_id} of {planned.run.path} goes on; "
                 f"if it does not, delete {place.id}"
             )
-        return None if job.done() else _Submission(job, place, stays=True)
+        if job.done():
+            return None
+        if submitted != config_hash(planned.config):  # its directory may still be empty
+            raise RunError(
+                f"job {job.job_id} of {planned.run.path} was submitted with other settings; "
+                f"`scancel {job.job_id}` ends it"
+            )
+        return _Submission(job, place, stays=True)
 
     def start(self, planned: Sequence[PlannedRun], folder: Path) -> list[Job]:
         """Submits all of them, to SLURM as job arrays: one for each directory and thread count."""
@@ -126,8 +139,8 @@ class SubmititExecutor:
         except (FailedJobError, FailedSubmissionError) as error:  # of sbatch itself
             said = " ".join(str(error).split())
             raise RunError(f"the jobs were refused: {said}; change --slurm KEY=VALUE") from error
-        for job, place in zip(submitted, places, strict=True):
-            atomic.write_text(place.id, job.job_id)
+        for job, place, each in zip(submitted, places, planned, strict=True):
+            atomic.write_text(place.id, f"{job.job_id} {config_hash(each.config)}")
         stays = self._cluster == "slurm"
         return [_Submission(j, p, stays=stays) for j, p in zip(submitted, places, strict=True)]
 
@@ -158,6 +171,7 @@ class _Place:
 
     @property
     def id(self) -> Path:
+        """The job's number, a space, and the hash of the config that it was submitted with."""
         return self.folder / f"{self.name}.id"
 
     @property

@@ -8,15 +8,16 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config import ConfigError, RunConfig, nearest
-from bench.profile import agent_of, load_profile, names_of
+from bench.config import RunConfig
+from bench.profile import agent_of, load_profile
 from bench.settings_yaml import parse_yaml
 from bench.storage import atomic
 from bench.storage.row_file import Value, format_rows
+from bench.validation import ConfigError, nearest
 
 if TYPE_CHECKING:
     from bench.reporting.records import Run
@@ -113,20 +114,20 @@ def points(
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
         raise ConfigError(f"--grid {twice}: stands twice; give all of its values at once")
-    chosen = list(dict.fromkeys(agents or load_profile(profile, overrides).agents))
-    names = names_of(profile, overrides, chosen)
+    names = list(load_profile(profile, overrides, agents).agents)
     for grid in grids:
-        if grid.agent is not None and grid.agent not in names.values():
-            hint = nearest(grid.agent, names.values())
+        if grid.agent is not None and grid.agent not in names:
+            hint = nearest(grid.agent, names)
             raise ConfigError(f"--grid {grid.key}: no agent {grid.agent!r} is run{hint}")
     found = []
-    for chosen_as, name in names.items():
+    for name in names:
         concerned = [grid for grid in grids if grid.agent in (None, name)]
         for values in itertools.product(*(grid.values for grid in concerned)):
             assigned = list(zip((grid.key for grid in concerned), values, strict=True))
             pairs = tuple(f"{key}={value}" for key, value in assigned)
-            runs = load_profile(profile, (*overrides, *pairs), (chosen_as,)).runs(seeds)
-            found.append(Point(_name(assigned), pairs, tuple(runs)))
+            loaded = load_profile(profile, (*overrides, *pairs), agents)
+            own = replace(loaded, agents={name: loaded.agents[name]})
+            found.append(Point(_name(assigned), pairs, tuple(own.runs(seeds))))
     return found
 
 

@@ -16,17 +16,18 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.config import ConfigError, Count, Seed, validated
+from bench.config import Count, Seed
 from bench.launching.executors import PlannedRun
 from bench.launching.reproduce import Outcome, reproduce, train_command
 from bench.launching.sweep import last_quarter
 from bench.lifecycle import check_device
-from bench.profile import load_profile, names_of
+from bench.profile import HARNESS_KEYS, load_profile, names_of
 from bench.reporting.records import Run, read_records
 from bench.settings_yaml import read_yaml
 from bench.storage import atomic
 from bench.storage.parsing import RecordError
 from bench.storage.row_file import Value, format_rows
+from bench.validation import ConfigError, validated
 
 TRIAL_COLUMNS = ("agent", "trial", "options", "seed", "state", "steps", "success", "chosen")
 
@@ -74,6 +75,10 @@ def load_search(path: Path) -> Search:
         raise ConfigError(f"{path} tries nothing")
     if len(set(counts.values())) != 1:
         raise ConfigError(f"{path} gives some agents more trials than others: {counts}")
+    tried = {key for trials in search.trials.values() for trial in trials for key in trial}
+    if not tried.isdisjoint(HARNESS_KEYS):
+        taken = ", ".join(sorted(tried & HARNESS_KEYS))
+        raise ConfigError(f"{path} tries {taken}, which is no option of an agent")
     if not search.seeds or len(set(search.seeds)) < len(search.seeds):
         raise ConfigError(f"{path} needs seeds, each of them once, not {search.seeds}")
     return search

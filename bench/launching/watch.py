@@ -17,7 +17,7 @@ from bench.storage.run import RunDirectory, RunError
 
 POLL_SECONDS = 1.0
 LINE_SECONDS = 10.0
-_GOING_ON = ("training", "evaluating", "starting")
+_GOING_ON = ("training", "evaluating", "starting", "queued")
 
 
 def watch_runs(path: Path, console: Console, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -92,9 +92,9 @@ class _Watched:
         status = replace(status, point=self._point)
         if self._run.state() == "failed":
             return replace(status, phase="failed")
-        if status.phase in _GOING_ON and not (
-            has_holder(self._run.lock_path) or is_submitted(self._run)
-        ):
+        if status.phase in _GOING_ON and not has_holder(self._run.lock_path):
+            if is_submitted(self._run):
+                return replace(status, phase="queued")
             trained = status.phase == "evaluating"
             return replace(status, phase="trained" if trained else "stopped")
         return status

@@ -11,13 +11,14 @@ import numpy as np
 
 from agents.base import speaking_for
 from agents.registry import find
-from bench.config import RunConfig, validated
+from bench.config import RunConfig
 from bench.lifecycle import build_agent, device_here
 from bench.planning.gpus import Gpu, gpus, updates_of
 from bench.planning.random_play import RandomPlay, play_at_random
 from bench.planning.trial import try_testing, try_training
 from bench.profile import Profile
 from bench.storage import provenance
+from bench.validation import validated
 
 _TRIAL_SECONDS = 20.0
 _LONGEST_UPDATE = 60.0  # seconds; an agent that needs more is not tried but reckoned

@@ -17,7 +17,13 @@ from bench.reporting.claims import (
     fate,
 )
 from bench.reporting.measures import SeedValues
-from bench.reporting.paper import N_ENVS, OWN_NAME, READING_ERROR, PaperResults
+from bench.reporting.paper import (
+    N_ENVS,
+    OWN_NAME,
+    READING_ERROR,
+    TEST_EPISODES,
+    PaperResults,
+)
 from bench.reporting.records import Records
 from bench.reporting.setting import departures, lacks_pretraining, profiles
 from envs.splits import ARTICLE_SPLITS, SPLITS
@@ -47,9 +53,10 @@ RULE = (
     f"of one such test, as its {N_ENVS} environments draw their kinds.",
     f"Verdict, in the paper's setting: {WITHIN} if the paper's rate, ±{READING_ERROR:g} for "
     "reading it off a figure, is as near to our success, first to finish, as the 95% t interval "
-    "over our seeds and the draw of kinds allow (the root of the sum of their squares); else "
-    f"{OUTSIDE}; undecided if half of the interval is more than {WIDEST:g}; not comparable at one "
-    "seed.",
+    f"over our seeds, the draw of kinds and the draws of {TEST_EPISODES} test episodes, theirs and "
+    "ours (1.96 standard deviations of their difference), allow (the root of the sum of their "
+    f"squares); else {OUTSIDE}; undecided if half of the interval is more than {WIDEST:g}; not "
+    "comparable at one seed.",
     f"Elsewhere the rates themselves are not comparable and only the result is: {SAME_DIRECTION} "
     f"if ours is the paper's, else {OTHER_DIRECTION}. A language model that is not pretrained "
     "where the paper's is makes the agent not comparable at all.",
@@ -97,20 +104,24 @@ def comparisons(records: Records, paper: PaperResults) -> tuple[Comparison, ...]
             if math.isnan(published):
                 continue
             reference = SPLITS[split].reference
-            base, floor = reference or split, paper.success_rate.get
+            base, rate_of = reference or split, paper.success_rate.get
+            measured = measures.success(records, agent, split)
+            before = measures.success(records, agent, base)
+            published_before = rate_of((base, name), math.nan)
             theirs = result(
-                published,
-                floor((base, name), math.nan) if reference else None,
-                floor((base, "Random"), math.nan),
+                published_before,
+                _change(published, published_before) if reference else None,
+                rate_of((base, "Random"), math.nan),
             )
             ours = result(
-                _mean(records, agent, split),
-                _mean(records, agent, base) if reference else None,
-                _mean(records, "random", base),
+                before.over_seeds.mean,
+                measures.relative_change(measured, before) if reference else None,
+                measures.success(records, "random", base).over_seeds.mean,
             )
             if agent == "random":  # it is the floor that the others are held against
                 theirs = ours = ""
-            measured = measures.success(records, agent, split)
+            if not measured.values:
+                ours = ""
             alike = measures.success_first_to_finish(records, agent, split)
             deviation = measures.kind_draw_deviation(records, agent, split, N_ENVS)
             draw = _NORMAL_95 * deviation.over_seeds.mean
@@ -135,25 +146,28 @@ def comparisons(records: Records, paper: PaperResults) -> tuple[Comparison, ...]
     return tuple(found)
 
 
-def result(rate: float, reference: float | None, random: float) -> str:
+def result(before: float, change: float | None, random: float) -> str:
     """What became of an agent on a split, in one word of `RULE`.
 
     Args:
-        rate: Success on the split.
-        reference: Success on its reference; None if it has none.
-        random: Random's success on the reference, or on the split if it has none.
+        before: Success on the split's reference; on the split itself if it has none.
+        change: From there to the split, as a part of it; None if it has no reference.
+        random: Random's success where ``before`` is from.
 
     Returns:
         The word; empty if a number is NaN.
     """
-    base = rate if reference is None else reference
-    if math.isnan(rate) or math.isnan(base) or math.isnan(random):
+    if math.isnan(before) or math.isnan(random):
         return ""
-    if base < random + MARGIN_OVER_RANDOM:
+    if before < random + MARGIN_OVER_RANDOM:
         return FLOOR
-    if reference is None:
+    if change is None:
         return ABOVE
-    return fate(rate / base - 1)
+    return "" if math.isnan(change) else fate(change)
+
+
+def _change(after: float, before: float) -> float:
+    return after / before - 1 if before else math.nan
 
 
 def count_verdicts(compared: Sequence[Comparison]) -> dict[str, int]:
@@ -175,16 +189,16 @@ def _verdict(
             return "not comparable: one seed"
         if summary.half_width > WIDEST:
             return TOO_WIDE
-        allowed = math.hypot(summary.half_width, draw) + READING_ERROR
+        # Both tests drew their episodes; those of our seeds are the same, so that the interval
+        # over seeds does not know.
+        variance = summary.mean * (1 - summary.mean) / TEST_EPISODES
+        episodes = _NORMAL_95 * math.sqrt(2 * variance)
+        allowed = math.hypot(summary.half_width, draw, episodes) + READING_ERROR
         near = abs(summary.mean - published) <= allowed
         return WITHIN if near else OUTSIDE
     if not ours or not theirs:
         return f"not comparable: {setting}"
     return SAME_DIRECTION if ours == theirs else OTHER_DIRECTION
-
-
-def _mean(records: Records, agent: str, split: str) -> float:
-    return measures.success(records, agent, split).over_seeds.mean
 
 
 def _setting(records: Records) -> str:

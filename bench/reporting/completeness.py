@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.reporting.records import ENDED, Run
+from envs.levels import LEVELS, TASK_KINDS
 
 
 def training_gap(run: Run) -> str | None:
@@ -31,8 +32,9 @@ def training_gap(run: Run) -> str | None:
     ended = rows.groupby("env")["length"].sum().reindex(range(n_envs), fill_value=0)
     unfinished = run.steps / n_envs - ended
     out_of_time = rows[rows["truncated"]]
-    # Only where every kind of task has run out of time is it known how long an episode can be.
-    known = len(rows) and set(out_of_time["task_kind"]) == set(rows["task_kind"])
+    # Only where every kind of task has run out of time is it known how long an episode can be: the
+    # last ones may be the first of their kind.
+    known = _kinds(run) <= set(out_of_time["task_kind"])
     limit = out_of_time["length"].max() if known else run.steps + 1
     if not unfinished.between(0, limit, inclusive="left").all():
         return "the last episodes are not there"
@@ -41,3 +43,10 @@ def training_gap(run: Run) -> str | None:
     if updates["steps"].tail(1).tolist() != [run.steps]:
         return "the last updates are not there"
     return None
+
+
+def _kinds(run: Run) -> set[str]:
+    """The task kinds that a run plays in training; all, where its config does not tell."""
+    world = run.config["environment"]
+    played = LEVELS[world["level"]].kinds if world.get("level") in LEVELS else TASK_KINDS
+    return set(played) & set(world.get("task_kinds", TASK_KINDS))

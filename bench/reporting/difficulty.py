@@ -8,11 +8,12 @@ from functools import lru_cache
 
 import pandas as pd
 
-from bench.config import ConfigError, EnvironmentConfig, RunConfig
+from bench.config import EnvironmentConfig, RunConfig
 from bench.reporting.measures import per_seed
 from bench.reporting.records import Records, Run
 from bench.reporting.table_format import Table, rate_cell
 from bench.reporting.tables import INTERVAL_NOTE, Row, setting_sentences
+from bench.validation import ConfigError
 from envs.levels import LEVELS
 from envs.splits import SPLITS
 

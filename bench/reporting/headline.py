@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from bench.reporting import measures
 from bench.reporting.claims import verdicts
@@ -72,7 +73,8 @@ def print_headline(directory: Path, written: list[Path], console: Console) -> No
         for agent, row in zip(records.agents, table.rows, strict=True)
     }
     for agent, texts in lines.items():
-        shown.add_row(agent, *(text.replace(" ± ", "\n± ") for text in texts))
+        # As text, for "[n=4; 1 failed]" would be read as markup and left out.
+        shown.add_row(*(Text(text.replace(" ± ", "\n± ")) for text in (agent, *texts)))
     wide = console.options.update(max_width=1000)
     if Measurement.get(console, wide, shown).maximum <= console.width:
         console.print(shown)
@@ -86,7 +88,8 @@ def print_headline(directory: Path, written: list[Path], console: Console) -> No
         console.print(f"{claim}: [bold]{verdict.outcome}[/bold]", highlight=False)
     compared = _split_by_split(records)
     if compared:
-        console.print(f"Rate by rate, where the paper has one: {compared}", highlight=False)
+        said = f"Rate by rate, where the paper has one: {compared}"
+        console.print(said, highlight=False, markup=False)
     for sentence in departures(records):
         console.print(sentence, style="dim", highlight=False, markup=False)
     page = directory / "report.html"

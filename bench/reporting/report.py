@@ -102,10 +102,9 @@ def _markdown(
         "## Caveats",
         "\n".join(notes),
         "## Where the numbers come from",
-        "Every measured number is a mean over the runs listed in [runs](tables/runs.md), seed by "
-        "seed in [seeds](tables/seeds.md). The paper's: "
-        + "; ".join((*paper.success_sources, *paper.curve_sources))
-        + ".",
+        "Every measured number is a mean over the runs listed in [runs](tables/runs.md), which has "
+        "those of training run by run; those of the tests are in [seeds](tables/seeds.md). The "
+        "paper's: " + "; ".join((*paper.success_sources, *paper.curve_sources)) + ".",
         "\n".join(listed),
     ]
     return "\n\n".join(sections) + "\n"

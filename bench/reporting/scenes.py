@@ -10,12 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from bench.config import ConfigError, EnvironmentConfig, validated
+from bench.config import EnvironmentConfig
 from bench.grid_state import State, held, state_of
 from bench.replays import probability_columns, retraced
 from bench.reporting.records import Records, Run
 from bench.storage.parsing import RecordError
 from bench.storage.row_file import PROMPT_HASH_DIGITS
+from bench.validation import ConfigError, validated
 from envs import SPLITS, TextEnv, evaluation_seeds
 
 
@@ -115,19 +116,16 @@ def scenes(records: Records, split: str) -> tuple[list[Scene], list[str]]:
 def example_prompt(records: Records, split: str) -> str:
     """A prompt as every agent saw it: of the first ten test episodes, the longest first one.
 
-    Empty for a split of tasks that this world leaves out.
+    Empty for a split of tasks that this world leaves out or has no room for.
     """
     run = next(run for run in records.runs if run.config)
     try:
         env = _build(run, split)
+        return max((env.reset(seed=s)[0].prompt() for s in evaluation_seeds(10)), key=len)
     except RecordError:
         raise
-    except ValueError:
+    except (ValueError, RuntimeError):  # none of its kinds is played, or none fits into the rooms
         return ""
-    try:
-        return max((env.reset(seed=s)[0].prompt() for s in evaluation_seeds(10)), key=len)
-    finally:
-        env.close()
 
 
 def _replayed(run: Run, split: str) -> list[int]:

@@ -7,10 +7,10 @@ from functools import cache
 from typing import Any
 
 from agents.base import AgentError
-from bench.config import ConfigError
 from bench.profile import load_profile
 from bench.reporting import paper
 from bench.reporting.records import Records, Run
+from bench.validation import ConfigError
 from envs import TASK_KINDS
 
 _NEVER_PRETRAINED = (

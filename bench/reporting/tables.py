@@ -206,6 +206,8 @@ def runs_table(records: Records) -> Table:
             "pretrained",
             "weights sha256",
             "steps",
+            "success, end of training",
+            "SE",
             "train seconds",
             "evaluate seconds",
             "run directory",
@@ -222,6 +224,8 @@ def _hours(records: Records) -> float:
 def _provenance(records: Records, run: Run) -> Row:
     manifest = run.manifest
     model = manifest.get("model") or {}
+    curve = (measures.success_at_end, measures.sample_efficiency)
+    learned = [measure(records, run.agent).values.get(run.seed) for measure in curve]
     seconds, code = manifest.get("wall_seconds") or {}, manifest.get("code_sha256") or []
     return (
         run.agent,
@@ -238,6 +242,7 @@ def _provenance(records: Records, run: Run) -> Row:
         _text(model.get("pretrained")),
         abbreviated_cell(_text(model.get("weights_sha256"))),
         str(run.steps) if manifest else "",
+        *("" if rate is None else f"{rate:.3f}" for rate in learned),
         _text(seconds.get("train")),
         _text(seconds.get("evaluate")),
         run.directory.relative_to(records.directory).as_posix(),

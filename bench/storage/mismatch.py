@@ -13,6 +13,7 @@ from bench.storage.first_manifest import split_records
 from bench.storage.parsing import RecordError
 from bench.storage.run import RunDirectory, RunError
 from bench.storage.weights import weight_files_hash
+from envs import DRAWS_VERSION
 
 
 def mismatch(
@@ -41,7 +42,9 @@ def mismatch(
         return str(error)
     if manifest is None:
         return f"{run.path} holds rows of a run but no manifest.json"
-    changed = next(_changes(manifest, old, config, model, processes), None)
+    changed = next(
+        _changes(manifest, old, config, model, processes, run.checkpoints.any_saved), None
+    )
     if changed is None:
         return None
     remedy = ""
@@ -79,6 +82,7 @@ def _changes(
     asked: RunConfig,
     model: Mapping[str, Any] | None,
     processes: int | None,
+    checkpoint: bool,
 ) -> Iterator[str]:
     """Every difference, as ``field (was this, now that)``."""
     then, now = old.to_json(), asked.to_json()
@@ -86,15 +90,17 @@ def _changes(
         then["entry"] = now["entry"]  # however the path is written
     yield from map(str, differences(then, now))
     if model is not None:
-        # The precision may be the machine's choice; what began in one goes on in it.
-        then, now = (
-            {key: value for key, value in each.items() if key != "precision"}
-            for each in (manifest["model"], model)
-        )
+        then, now = dict(manifest["model"]), dict(model)
+        if checkpoint:  # it holds the precision, which may be the machine's choice
+            then.pop("precision", None)
+            now.pop("precision", None)
         yield from map(str, differences(then, now, "model."))
     now = split_records(asked.evaluation.splits)
     played = {name: manifest["splits"].get(name, {}) for name in now}
     yield from map(str, differences(played, now, "splits."))
+    draws = manifest["seeds"].get("draws_version", 1)
+    if draws != DRAWS_VERSION:
+        yield f"seeds.draws_version (was {draws}, now {DRAWS_VERSION})"
     before = manifest.get("processes", 1)
     if processes not in (None, before):
         yield (

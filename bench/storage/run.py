@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agents.base import is_ours
-from bench.config import ConfigError, RunConfig
+from bench.config import RunConfig
 from bench.storage import atomic, provenance
 from bench.storage.agent_code import agent_code_hash
 from bench.storage.checkpoint import CheckpointStore
@@ -34,6 +34,7 @@ from bench.storage.lock import locked
 from bench.storage.manifest import State, origins, read_manifest
 from bench.storage.parsing import RecordError, read_json
 from bench.storage.row_file import EVALUATION_COLUMNS, RowFile, Value, format_rows
+from bench.validation import ConfigError
 
 
 class RunError(ValueError):
@@ -109,7 +110,8 @@ class RunDirectory:
     @property
     def lock_path(self) -> Path:
         """File that is locked while a process works on the run, with that process's id."""
-        return self.path.parent / f".{self.path.name}.lock"
+        path = self.path.resolve()  # "." has a name too
+        return path.with_name(f".{path.name}.lock")
 
     @contextmanager
     def lock(self) -> Iterator[None]:

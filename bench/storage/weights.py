@@ -9,7 +9,8 @@ from typing import Any
 
 from agents.base import speaking_for
 from agents.registry import find
-from bench.config import RunConfig, validated
+from bench.config import RunConfig
+from bench.validation import validated
 
 
 def weight_files_hash(config: RunConfig) -> str | None:

@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerFast, T5Config
 
 from agents.miniflan.architecture import MINIFLAN_FOLDER
 from agents.registry import find
-from bench.config import RunConfig, validated
+from bench.config import RunConfig
 from bench.lifecycle import build_agent
 from bench.planning.gpus import Gpu, gpus
 from bench.planning.random_play import play_at_random
@@ -32,6 +32,7 @@ from bench.profile import load_profile
 from bench.reporting.marked_block import replace_block
 from bench.storage import atomic
 from bench.storage.row_file import Value, format_rows
+from bench.validation import validated
 from envs import VectorEnv
 
 ROOT = Path(__file__).parents[2]

@@ -42,7 +42,7 @@ def compact(measured: dict[str, Any]) -> Measured:
     cpu = machine["cpu"]
     made = {
         "date": measured["datetime"][:10],
-        "commit": code["id"][:7] + (" and changes" if code["dirty"] else ""),
+        "commit": code["id"][:7] + (" with changes" if code["dirty"] else ""),
         "torch": f"{torch.__version__}, {torch.backends.cpu.get_cpu_capability()}",
     }
     return {
@@ -107,7 +107,7 @@ def flatness(cells: list[Row]) -> list[str]:
             ratio = f"{1 / cell['ways'][FEW]['ratio']:.2f} at {cell['tokens']} tokens"
             ratios.setdefault(f"{cell['size']}, {cell['work']}", []).append(ratio)
     found = "; ".join(f"{what}: {', '.join(of)}" for what, of in ratios.items())
-    return [f"24 actions take, in 6 actions' time (aim 1.15): {found}."]
+    return [f"Time with 24 actions over time with 6 (aim: at most 1.15): {found}."]
 
 
 def without_bfloat16(cells: list[Row]) -> list[str]:
@@ -211,11 +211,11 @@ def section(kept: Measured) -> str:
     """What was measured on one machine."""
     machine, scored = kept["machine"], of_kind(kept, "language model")
     dates = sorted({cell["date"] for cell in kept["cells"]})
-    commits = sorted({cell.get("commit", "a commit not noted") for cell in kept["cells"]})
+    commits = sorted({cell.get("commit", "not noted") for cell in kept["cells"]})
     where = f"../results/speed/{folder_name(machine)}"
     intro = (
         f"{machine['cores']} cores, {machine['system']}, Python {machine['python']}, one thread, "
-        f"{' and '.join(dates)}, code of {' and '.join(commits)} "
+        f"{' and '.join(dates)}, commit {' and '.join(commits)} "
         f"([benchmark.json]({where}/benchmark.json) has each cell's)."
     )
     parts = [
