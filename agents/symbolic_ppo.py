@@ -241,7 +241,11 @@ class SymbolicPPOAgent(Agent):
 
     @contextmanager
     def _own_randomness(self, *update: int) -> Iterator[None]:
-        """Seeds the global generators SB3 draws from by run and update; gives them back after."""
+        """Seeds the global generators SB3 draws from, and gives them back after.
+
+        Args:
+            *update: The update that is seeded; none: building the agent.
+        """
         seeds = np.random.SeedSequence(self.context.seed, spawn_key=update).generate_state(2)
         before = np.random.get_state()  # noqa: NPY002  # SB3 shuffles with it
         device = torch.device(self.context.device)

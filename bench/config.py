@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from bench.validation import ConfigError, nearest, validated
 from envs import ARTICLE_SPLITS, ENGLISH, LEVELS, SPLITS, TASK_KINDS, LanguageView, TextEnv
 
+_EPISODES_TRIED = 3
 _NAMES_OF_SPLITS = {"article": ARTICLE_SPLITS, "all": tuple(SPLITS)}
 
 
@@ -92,15 +93,18 @@ class EnvironmentConfig:
     n_actions: int = 6
 
     def check(self, splits: Iterable[str]) -> None:
-        """Makes sure that there are episodes: of training, and of the splits.
+        """Makes sure that there are episodes of every kind: of training, and of the splits.
 
         Raises:
             ConfigError: If there can be none, or only very few.
         """
         views = [(self.level, ENGLISH), *((SPLITS[s].level, SPLITS[s].view) for s in splits)]
         try:
-            for level, view in views:
-                self.build(level, view).reset(seed=0)
+            kinds = {level: self.build(level, view).grid_env.kinds for level, view in views}
+            for level, kind in ((level, kind) for level, of in kinds.items() for kind in of):
+                env = dataclasses.replace(self, task_kinds=(kind,)).build(level)
+                for seed in range(_EPISODES_TRIED):
+                    env.reset(seed=seed)
         except (ValueError, RuntimeError) as error:
             raise ConfigError(f"environment: {error}") from error
 

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -238,7 +239,8 @@ def evaluate_run(
             try:
                 session.guard(lambda: session.test(asked))
             except RunFailed:
-                _put_back(run, config, manifest)
+                with suppress(OSError):  # the disk may be the very problem
+                    _put_back(run, config, manifest)
                 raise
 
 

@@ -30,8 +30,6 @@ from bench.validation import ConfigError, nearest, validated
 
 PROFILES = Path(__file__).parent / "profiles"
 
-HARNESS_KEYS = frozenset(("agent", "n_envs", "device"))
-"""What stands among an agent's options and belongs to the harness."""
 _AGENT_NAME = re.compile(r"[\w-]+")
 
 
@@ -104,6 +102,10 @@ class _Own:
 
     n_envs: Few | None = None
     device: Device | None = None
+
+
+HARNESS_KEYS = frozenset(("agent", *(each.name for each in dataclasses.fields(_Own))))
+"""What stands among an agent's options and belongs to the harness."""
 
 
 def profile_names() -> list[str]:
@@ -237,7 +239,7 @@ def _resolved(name: str, given: Mapping[str, Any]) -> tuple[str, _Own, dict[str,
     """An agent's entry, what of the harness's it has of its own, and all of its options."""
     options = dict(given)
     reference = options.pop("agent", name)
-    own = {key: options.pop(key, None) for key in ("n_envs", "device")}
+    own = {each.name: options.pop(each.name, None) for each in dataclasses.fields(_Own)}
     if not isinstance(reference, str):
         raise ConfigError(f"agents.{name}.agent: must be a name, got {reference!r}")
     entry = find(reference)

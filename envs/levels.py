@@ -33,7 +33,6 @@ HELD_OUT_PAIRS = ("yellow box", "red key", "red door", "green ball", "grey door"
 
 TASK_KINDS = ("go to", "pick up", "put next", "sequence", "open")
 """The five kinds of the training mix, as they are named in every record."""
-_OF_TWO = frozenset(("put next", "sequence"))
 
 _TRAIN_DOORS = ("yellow", "green", "blue", "purple")
 _TEST_DOORS = ("red", "grey")
@@ -91,8 +90,8 @@ class BabyAITextLevel(FastRoomGridLevel):
         **kwargs: Passed to MiniGrid (``render_mode``, ...).
 
     Raises:
-        ValueError: If the level is unknown, the objects cannot fit into the room, or none of the
-            level's kinds is left.
+        ValueError: If the level is unknown, the room or the number of distractors is out of range,
+            or none of the level's kinds is left.
     """
 
     def __init__(
@@ -126,13 +125,6 @@ class BabyAITextLevel(FastRoomGridLevel):
             raise ValueError(
                 f"{level.name} plays {', '.join(level.kinds)}, none of which is among the "
                 f"task_kinds {', '.join(task_kinds or ())}"
-            )
-        # The agent stands on one cell, and nothing is placed on the four beside it.
-        room_left = (room_size - 2) ** 2 - 5
-        if not _OF_TWO.isdisjoint(self.kinds) and num_distractors + 2 > room_left:
-            raise ValueError(
-                f"num_distractors of {num_distractors} and the two objects of 'put next' and "
-                f"'sequence' do not fit into a room of room_size {room_size}"
             )
         self.level = level
         self.num_distractors = num_distractors

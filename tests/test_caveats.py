@@ -152,6 +152,7 @@ def test_an_episode_of_a_longer_kind_may_be_the_first_of_its_kind(tmp_path):
 
 def test_draws_that_had_built_the_level_are_named(tmp_path):
     write_run(tmp_path, "drrn", 0)
+    write_run(tmp_path, "bot", 0, seeds={"run": 0}, learns=False)
     assert not any("had built the level" in s for s in caveats(read_records(tmp_path)))
     write_run(tmp_path, "random", 0, seeds={"run": 0}, learns=False)
     (found,) = [s for s in caveats(read_records(tmp_path)) if "had built the level" in s]

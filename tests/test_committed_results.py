@@ -1,10 +1,11 @@
 """What stands in `results/` is what its rows give, from clean commits, with today's settings.
 
-That today's code still gives the same rows is for `make reproduce` to show, but for seeds and for
-Random's first test episodes.
+That today's code still gives the same rows is for `make reproduce` to show, but for seeds, for
+replays and for Random's first test episodes.
 """
 
 import csv
+import hashlib
 import json
 import statistics
 from collections import defaultdict
@@ -18,12 +19,14 @@ from bench.evaluate import evaluate
 from bench.launching.tune import load_search, tabulate
 from bench.lifecycle import build_agent
 from bench.profile import load_profile
+from bench.replays import retraced
 from bench.reporting.comparison_tables import all_tables
 from bench.reporting.completeness import training_gap
 from bench.reporting.paper import read_paper
 from bench.reporting.records import ENDED, read_records
+from bench.reporting.report import markdown
 from bench.reporting.table_format import to_csv, to_markdown
-from envs import DRAWS_VERSION
+from envs import DRAWS_VERSION, SPLITS
 from envs.vector import training_seed
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -35,8 +38,12 @@ DIRECTORIES = pytest.mark.parametrize(
 
 
 @DIRECTORIES
-def test_tables_are_those_of_the_committed_rows(directory: Path) -> None:
-    for table in all_tables(read_records(directory), read_paper()):
+def test_report_and_tables_are_those_of_the_committed_rows(directory: Path) -> None:
+    records, paper = read_records(directory), read_paper()
+    tables, figures = all_tables(records, paper), [f.stem for f in directory.glob("figures/*.png")]
+    report = (directory / "report.md").read_text(encoding="utf-8")
+    assert report == markdown(records, paper, tables, figures), "make report"
+    for table in tables:
         for ending, render in (("csv", to_csv), ("md", to_markdown)):
             path = directory / "tables" / f"{table.name}.{ending}"
             assert path.read_text(encoding="utf-8") == render(table), "make report"
@@ -112,6 +119,21 @@ def test_seeds_of_the_committed_training_episodes_are_todays(directory: Path) ->
         for env, own in run.episodes.groupby("env"):
             seeds = [training_seed(run.seed, int(env), k) for k in range(min(len(own), 5))]
             assert own["seed"].head(5).tolist() == seeds
+
+
+@DIRECTORIES
+def test_committed_replays_are_episodes_of_todays_environments(directory: Path) -> None:
+    records = read_records(directory)
+    for run in (records.of(agent)[0] for agent in records.agents):
+        world = RunConfig.from_json(dict(run.config)).environment
+        for split, rows in run.replays.items():
+            env = world.build(SPLITS[split].level, SPLITS[split].view)
+            hashes = run.evaluation[split].set_index("episode_seed")["prompt_hash"]
+            for seed, own in rows.groupby("episode_seed"):
+                digest = hashlib.sha256()
+                for observation in retraced(env, int(seed), run.seed, own["action"].tolist()):
+                    digest.update(observation.prompt().encode() + b"\0")
+                assert digest.hexdigest().startswith(hashes[seed]), "raise its version"
 
 
 @DIRECTORIES

@@ -241,7 +241,11 @@ def test_aggregates_leave_out_a_seed_that_lacks_a_split(tmp_path):
 
 
 def test_a_rate_read_off_a_figure_may_miss_the_interval_by_the_reading_error(tmp_path):
-    for seed, won in enumerate((904, 906)):  # .905 ± .013, and the paper's .89 ± .01
-        tests = {"train": outcomes(won, 1000)}
-        write_run(tmp_path, "gflan-t5", seed, tests=tests, profile="paper", steps=1_500_000)
-    assert verdicts_of(tmp_path, "gflan-t5")["train"] == WITHIN
+    # .925 ± .013, and its test's and the paper's episodes another ± .023: within .0364 of .89, but
+    # not without the reading error (.0264) or the draw of episodes (.0227); .927 is not any more.
+    for one, verdict in ((924, WITHIN), (926, OUTSIDE)):
+        for seed, won in enumerate((one, one + 2)):
+            tests = {"train": outcomes(won, 1000)}
+            out = tmp_path / verdict
+            write_run(out, "gflan-t5", seed, tests=tests, profile="paper", steps=1_500_000)
+        assert verdicts_of(out, "gflan-t5")["train"] == verdict

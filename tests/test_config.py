@@ -371,3 +371,10 @@ def test_a_setting_of_one_agent_is_not_one_of_its_alias(tmp_path):
     profile.write_text("agents: {gflan-t5: &m {model: miniflan}, npae-flan-t5: *m}")
     runs = load_profile(str(profile), ["agents.gflan-t5.epochs=7"]).runs()
     assert [run.agent_options["epochs"] == 7 for run in runs] == [True, False]
+
+
+def test_a_kind_that_the_room_has_no_place_for_is_refused_before_training():
+    world = EnvironmentConfig(room_size=6, num_distractors=7)
+    with pytest.raises(ConfigError, match="environment: no valid episode"):
+        world.check(())
+    dataclasses.replace(world, task_kinds=("go to", "pick up")).check(("english-goto",))

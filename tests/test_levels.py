@@ -188,7 +188,6 @@ def test_a_rung_plays_only_the_kinds_it_names_and_splits_keep_theirs() -> None:
         ({"level": "Nowhere"}, "unknown level"),
         ({"room_size": 3}, "room_size"),
         ({"num_distractors": 19}, "half the room"),
-        ({"room_size": 5, "num_distractors": 3}, "do not fit into a room of room_size 5"),
         ({"history": 0}, "history"),
         ({"n_actions": 10}, "n_actions"),
     ],

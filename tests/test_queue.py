@@ -16,6 +16,7 @@ from bench.launching.executors import PlannedRun
 from bench.launching.reproduce import train_command
 from bench.launching.slurm_options import slurm_options
 from bench.launching.submission import SubmititExecutor
+from bench.launching.watch import _Watched
 from bench.profile import load_profile
 from bench.storage.run import RunDirectory, RunError
 from bench.validation import ConfigError
@@ -77,8 +78,11 @@ def test_two_runs_as_jobs_end_with_the_rows_of_processes(folder):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
-def test_a_job_whose_time_is_over_saves_is_requeued_and_ends_with_the_same_bytes(folder, alone):
-    process = glam(*REPRODUCE, *LONG, "--executor", "submitit-local", cwd=folder)
+@pytest.mark.parametrize("flags", [(), ("--force-new",)])
+def test_a_job_whose_time_is_over_saves_is_requeued_and_ends_with_the_same_bytes(
+    folder, alone, flags
+):
+    process = glam(*REPRODUCE, *LONG, "--executor", "submitit-local", *flags, cwd=folder)
     run = RunDirectory(folder / "runs/small/tabular/seed-0")
     wait_for_rows(run, process)
     training = int(run.lock_path.read_text().split()[0])
@@ -299,3 +303,22 @@ def test_a_job_with_other_settings_is_not_taken_for_the_run(folder, monkeypatch)
     assert queue.attached(one).title == "job 7"
     with pytest.raises(RunError, match="submitted with other settings; `scancel 7`"):
         queue.attached(other)
+
+
+def test_a_job_is_queued_until_it_begins(folder):
+    (config,) = load_profile("small.yaml", (), ("random",)).runs()
+    run = RunDirectory.of(folder, config)
+    run.create(config, {"label": "Random"}, learns=True)
+    jobs = folder / ".jobs"
+    jobs.mkdir()
+
+    def phase() -> str:
+        return _Watched(run, run.path).status().phase
+
+    assert phase() == "stopped"
+    (jobs / "small-random-seed-0.id").write_text("7")
+    assert phase() == "queued"
+    (jobs / "small-random-seed-0.begun").touch()
+    assert phase() == "training"  # on another machine, whose locks cannot be seen from here
+    (jobs / "small-random-seed-0.exit").write_text("0")
+    assert phase() == "stopped"

@@ -254,15 +254,6 @@ def test_a_run_goes_on_in_the_precision_it_began_with(finished):
         path.write_text(before)
 
 
-def test_without_a_checkpoint_another_precision_is_another_run(finished, tmp_path):
-    config, _ = finished
-    run = RunDirectory(tmp_path)
-    run.create(config, {"label": "x", "model": {"precision": "float32"}}, learns=True)
-    run.metrics.append([["update"]])
-    assert "model.precision" in mismatch(run, config, {"precision": "bfloat16"})
-    assert mismatch(run, config, {"precision": "float32"}) is None
-
-
 def test_a_run_has_one_lock_however_its_path_is_written(tmp_path, monkeypatch):
     run = RunDirectory(tmp_path / "drrn" / "seed-0")
     run.path.mkdir(parents=True)

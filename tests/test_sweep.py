@@ -19,7 +19,7 @@ from bench.launching.reproduce import reproduce, train_command
 from bench.launching.run_status import running_status
 from bench.launching.sweep import last_quarter, parse_grid, points
 from bench.reporting.records import read_records
-from bench.storage.row_file import EPISODE_COLUMNS
+from bench.storage.row_file import EPISODE_COLUMNS, METRIC_COLUMNS
 from bench.storage.run import RunDirectory
 from bench.validation import ConfigError
 
@@ -289,3 +289,39 @@ def test_an_agents_own_setting_does_not_disturb_the_others(folder):
     every = points("small.yaml", pairs, ("random", "a.py:Bandit"), (0,), ())
     assert [point.runs[0].agent for point in every] == ["random", "bandit"]
     assert every[1].runs[0].agent_options["learning_rate"] == 0.25
+
+
+def test_a_run_that_will_be_moved_aside_is_not_taken_for_the_new_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproducing, "_POLL_SECONDS", 0.0)
+    old, new = (small_config("random", agent="random", threads=threads) for threads in (1, 2))
+    run = RunDirectory.of(tmp_path, old)
+    run.create(old, {"label": "Random"}, learns=True)
+    run.metrics.append([METRIC_COLUMNS, (1, 256, 9)])
+    shown = []
+
+    class Job:
+        title, stays = "job", False
+
+        def begun(self):
+            return True
+
+        def ending(self):
+            return Ending(-9, "", "killed by SIGKILL")
+
+    class Executor:
+        def attached(self, planned):
+            return None
+
+        def start(self, planned, folder):
+            return [Job()]
+
+    look = reproducing._Child.status
+    monkeypatch.setattr(
+        reproducing._Child, "status", lambda child: shown.append(look(child)) or shown[-1]
+    )
+    planned = [PlannedRun(new, tmp_path, ("true",))]
+    console = Console(file=StringIO())
+    outcomes = reproduce(planned, console, jobs=1, executor=Executor(), force_new=True)
+    assert [outcome.error for outcome in outcomes] == ["killed by SIGKILL"]
+    assert {(status.phase, status.steps) for status in shown} == {("starting", 0)}
+    assert run.state() == "running"  # and its failure is not this one's

@@ -37,9 +37,9 @@ def causal_states(
     Raises:
         AgentError: If a prompt and an action are longer than the window that the model attends to.
     """
-    # GPT-Neo and Llama 4 have names of their own for it.
-    names = ("sliding_window", "window_size", "attention_chunk_size")
-    window = min((w for name in names if (w := getattr(model.config, name, None))), default=None)
+    window = getattr(model.config, "sliding_window", None)
+    if "local" in getattr(model.config, "attention_layers", ()):  # GPT-Neo
+        window = model.config.window_size
     longest = max(group.ids.shape[1] for group in prompts) + tree.target.shape[1] - 1
     if window is not None and longest > window:
         raise AgentError(

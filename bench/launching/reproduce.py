@@ -124,7 +124,7 @@ def reproduce(
         console: A terminal gets a live table, anything else plain lines.
         jobs: Number of processes side by side.
         executor: Starts them; by default on this machine.
-        force_new: Whether a run that cannot be resumed is moved aside.
+        force_new: Whether what is there is moved aside, unless it is the run, complete.
 
     Returns:
         How each of the runs ended, in their order.
@@ -144,16 +144,19 @@ def reproduce(
         other = mismatch_before_loading(run, config)
         if other is not None and not force_new:
             raise RunError(f"{other}; --force-new moves it aside and starts afresh")
+        complete = other is None and run.state() == "complete"
         status = RunStatus(config, "waiting", point=planned.point)
-        if other is None:
+        if complete or not force_new:
             status = replace(running_status(run, config), phase="waiting", point=planned.point)
-        else:
+        elif run.path.exists():
             replaced[run.path] = run.path.stat().st_ino
-        if other is None and run.state() == "complete":
+        if complete:
             status = replace(status, phase="skipped")
             console.print(f"{status.name}: already complete", highlight=False, soft_wrap=True)
         elif (job := executor.attached(planned)) is not None:
-            children.append(_Child.of(planned, job, replaced.get(run.path)))
+            # What is there may be its own, if it has begun.
+            inode = None if other is None else replaced[run.path]
+            children.append(_Child(planned, run, job, inode))
             _say(console, f"{status.name}: found again, {job.title}, log {run.log}")
         else:
             waiting.append(planned)
@@ -183,15 +186,12 @@ class _Child:
     run: RunDirectory
     job: Job
     replaced: int | None
-    begun: bool = False
-    started: float = field(default_factory=time.monotonic)
-    started_at: int = 0
+    begun: bool = field(init=False)
+    started: float = field(init=False)
+    started_at: int = field(init=False)
 
-    @classmethod
-    def of(cls, planned: PlannedRun, job: Job, replaced: int | None) -> _Child:
-        child = cls(planned, planned.run, job, replaced)
-        child._look()
-        return child
+    def __post_init__(self) -> None:
+        self._look()
 
     def _look(self) -> None:
         self.begun, self.started = self.job.begun(), time.monotonic()
@@ -232,7 +232,7 @@ class _Child:
             problem = "its launcher has ended and it is not complete; --launch must wait for it"
         elif last and (launched or ending.code == USER_ERROR):  # launchers have codes of their own
             problem = last
-        elif (launched or ending.code == RUN_FAILED) and manifest.get("error"):
+        elif (launched or (last and ending.code == RUN_FAILED)) and manifest.get("error"):
             return str(manifest["error"])  # it said so itself; else the error is of an earlier try
         if another:
             return problem
@@ -298,7 +298,8 @@ class _Pool:
             return
         begun = self.executor.start(starting, Path(self.folder.name))
         for planned, job in zip(starting, begun, strict=True):
-            child = _Child.of(planned, job, self.replaced.get(planned.run.path))
+            run = planned.run
+            child = _Child(planned, run, job, self.replaced.get(run.path))
             self.children.append(child)
             self._say(f"{child.status().name}: started, {job.title}, log {child.run.log}")
 

@@ -12,11 +12,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config import config_hash
+from agents.registry import is_file
+from bench.config import RunConfig, config_hash
 from bench.launching.executors import (
     Ending,
     Job,
@@ -88,7 +89,7 @@ class SubmititExecutor:
             )
         if job.done():
             return None
-        if submitted != config_hash(planned.config):  # its directory may still be empty
+        if submitted and submitted != _settings_hash(planned.config):  # nothing else may tell yet
             raise RunError(
                 f"job {job.job_id} of {planned.run.path} was submitted with other settings; "
                 f"`scancel {job.job_id}` ends it"
@@ -129,7 +130,7 @@ class SubmititExecutor:
                 timeout_min=self._options["time"], signal_delay_s=self._options["signal_delay_s"]
             )
         calls = [
-            SubmittedRun(each.command, each.environment(), place, each.run.lock_path.resolve())
+            SubmittedRun(each.command, each.environment(), place, each.run.lock_path)
             for each, place in zip(planned, places, strict=True)
         ]
         try:
@@ -140,7 +141,7 @@ class SubmititExecutor:
             said = " ".join(str(error).split())
             raise RunError(f"the jobs were refused: {said}; change --slurm KEY=VALUE") from error
         for job, place, each in zip(submitted, places, planned, strict=True):
-            atomic.write_text(place.id, f"{job.job_id} {config_hash(each.config)}")
+            atomic.write_text(place.id, f"{job.job_id} {_settings_hash(each.config)}")
         stays = self._cluster == "slurm"
         return [_Submission(j, p, stays=stays) for j, p in zip(submitted, places, strict=True)]
 
@@ -149,6 +150,18 @@ def is_submitted(run: RunDirectory) -> bool:
     """Whether a run is a job that waits or works, as far as its files tell."""
     place = _Place.of(run)
     return place.id.exists() and not place.exit.exists()
+
+
+def is_queued(run: RunDirectory) -> bool:
+    """Whether a run is a job that waits for its turn, as far as its files tell."""
+    return is_submitted(run) and not _Place.of(run).begun.exists()
+
+
+def _settings_hash(config: RunConfig) -> str:
+    """`config_hash`, whichever way the path of an agent's file is written."""
+    path, _, name = config.entry.rpartition(":")
+    entry = f"{Path(path).resolve()}:{name}" if is_file(config.entry) else config.entry
+    return config_hash(replace(config, entry=entry))
 
 
 @dataclass(frozen=True)
@@ -270,6 +283,8 @@ class SubmittedRun:
         if self._pid:
             self._tell()
             self._wait()
+            # What is there now is this run.
+            self._command = tuple(part for part in self._command if part != "--force-new")
         self._pid = 0
         self._place.begun.unlink(missing_ok=True)
         return DelayedSubmission(self)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 
 from bench.launching.run_status import RunStatus, running_status, status_table, steps_taken
-from bench.launching.submission import is_submitted
+from bench.launching.submission import is_queued, is_submitted
 from bench.storage.lock import has_holder
 from bench.storage.run import RunDirectory, RunError
 
@@ -93,8 +93,8 @@ class _Watched:
         if self._run.state() == "failed":
             return replace(status, phase="failed")
         if status.phase in _GOING_ON and not has_holder(self._run.lock_path):
-            if is_submitted(self._run):
-                return replace(status, phase="queued")
+            if is_submitted(self._run):  # it may work on another machine
+                return replace(status, phase="queued") if is_queued(self._run) else status
             trained = status.phase == "evaluating"
             return replace(status, phase="trained" if trained else "stopped")
         return status

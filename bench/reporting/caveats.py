@@ -11,7 +11,6 @@ from bench.reporting.measures import CURVE_WINDOWS, FEWEST
 from bench.reporting.records import ENDED, MISSING, Records, Run
 from bench.reporting.setting import STANDING_DEPARTURES, departures
 from bench.storage.manifest import commits, origins
-from envs import DRAWS_VERSION
 
 _MOST_OF_BUDGET = 1.1
 """A round of learning may end a little after the last step."""
@@ -185,15 +184,19 @@ def _different_episodes(records: Records) -> list[str]:
 
 
 def _shared_draws(records: Records) -> list[str]:
-    """Names runs of before `DRAWS_VERSION` 2."""
-    seeds = {run: run.manifest.get("seeds") or {} for run in records.runs if run.manifest}
-    old = [run.agent for run, of in seeds.items() if of.get("draws_version") != DRAWS_VERSION]
-    if not old:
+    """Names runs whose draws were not independent: of version 1 (see `envs.DRAWS_VERSION`)."""
+    old = [
+        run.agent
+        for run in records.runs
+        if run.manifest and (run.manifest.get("seeds") or {}).get("draws_version", 1) == 1
+    ]
+    sampling = [agent for agent in dict.fromkeys(old) if agent != "bot"]
+    if not sampling:
         return []
     return [
-        f"{', '.join(dict.fromkeys(old))}: of earlier code, in which the numbers that sampled "
-        "actions were those that had built the level: in the tests of seed 0, and in DRRN's "
-        "training. They are independent now."
+        f"{', '.join(sampling)}: of earlier code, in which the numbers that sampled actions had "
+        "built the level too: in the tests of seed 0, and in the training of agents that sample "
+        "by `observation.draw`, as DRRN does. They are independent now."
     ]
 
 

@@ -110,7 +110,7 @@ def comparisons(records: Records, paper: PaperResults) -> tuple[Comparison, ...]
             published_before = rate_of((base, name), math.nan)
             theirs = result(
                 published_before,
-                _change(published, published_before) if reference else None,
+                paper.change(name, split, reference) if reference else None,
                 rate_of((base, "Random"), math.nan),
             )
             ours = result(
@@ -164,10 +164,6 @@ def result(before: float, change: float | None, random: float) -> str:
     if change is None:
         return ABOVE
     return "" if math.isnan(change) else fate(change)
-
-
-def _change(after: float, before: float) -> float:
-    return after / before - 1 if before else math.nan
 
 
 def count_verdicts(compared: Sequence[Comparison]) -> dict[str, int]:

@@ -76,10 +76,13 @@ class PaperResults:
         return tuple(name for name in OWN_NAME.values() if name in published)
 
     def change(self, agent: str, split: str, reference: str | None) -> float:
-        """Relative change of the success rate against a reference split; NaN where unpublished."""
+        """Relative change of the success rate against a reference split.
+
+        NaN where it is unpublished, or a change from 0.
+        """
         rate = self.success_rate.get((split, agent), math.nan)
         base = self.success_rate.get((reference or "", agent), math.nan)
-        return rate / base - 1
+        return rate / base - 1 if base else math.nan
 
     def steps_to(self, agent: str, rate: float) -> float:
         """Environment steps until a success rate is reached in training.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bench.reporting.caveats import caveats
@@ -52,16 +52,24 @@ def write_report(directory: Path) -> list[Path]:
             contents[directory / "figures" / f"{name}.{ending}"] = content
     page = render_page(records, paper, tables, figures)
     contents[directory / "report.html"] = page.encode()
-    contents[directory / "report.md"] = _markdown(records, paper, tables, figures).encode()
+    contents[directory / "report.md"] = markdown(records, paper, tables, figures).encode()
     for path, content in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_bytes(path, content)
     return list(contents)
 
 
-def _markdown(
-    records: Records, paper: PaperResults, tables: tuple[Table, ...], figures: Iterable[str]
+def markdown(
+    records: Records, paper: PaperResults, tables: Sequence[Table], figures: Collection[str]
 ) -> str:
+    """The content of ``report.md``.
+
+    Args:
+        records: The runs.
+        paper: The published numbers.
+        tables: All tables, which are also files.
+        figures: Names of the figures that there are.
+    """
     by_name = {table.name: table for table in tables}
     setting = "\n".join(
         f"> {markdown_escape(s)}" for s in (describe_setting(records), *departures(records))

@@ -121,10 +121,13 @@ def example_prompt(records: Records, split: str) -> str:
     run = next(run for run in records.runs if run.config)
     try:
         env = _build(run, split)
-        return max((env.reset(seed=s)[0].prompt() for s in evaluation_seeds(10)), key=len)
     except RecordError:
         raise
-    except (ValueError, RuntimeError):  # none of its kinds is played, or none fits into the rooms
+    except ValueError:  # none of its kinds is played
+        return ""
+    try:
+        return max((env.reset(seed=s)[0].prompt() for s in evaluation_seeds(10)), key=len)
+    except RuntimeError:  # they do not fit into the room
         return ""
 
 

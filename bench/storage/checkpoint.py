@@ -118,11 +118,6 @@ class CheckpointStore:
             raise CheckpointError(f"no whole checkpoint is left: {damage}")
         return None
 
-    @property
-    def any_saved(self) -> bool:
-        """Whether one was saved, whole or damaged."""
-        return bool(self._saved())
-
     def keep_newest(self) -> None:
         """Removes all but the newest whole one."""
         self._remove_all_but(self._newest_whole)

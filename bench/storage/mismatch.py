@@ -42,9 +42,7 @@ def mismatch(
         return str(error)
     if manifest is None:
         return f"{run.path} holds rows of a run but no manifest.json"
-    changed = next(
-        _changes(manifest, old, config, model, processes, run.checkpoints.any_saved), None
-    )
+    changed = next(_changes(manifest, old, config, model, processes), None)
     if changed is None:
         return None
     remedy = ""
@@ -82,7 +80,6 @@ def _changes(
     asked: RunConfig,
     model: Mapping[str, Any] | None,
     processes: int | None,
-    checkpoint: bool,
 ) -> Iterator[str]:
     """Every difference, as ``field (was this, now that)``."""
     then, now = old.to_json(), asked.to_json()
@@ -90,10 +87,11 @@ def _changes(
         then["entry"] = now["entry"]  # however the path is written
     yield from map(str, differences(then, now))
     if model is not None:
-        then, now = dict(manifest["model"]), dict(model)
-        if checkpoint:  # it holds the precision, which may be the machine's choice
-            then.pop("precision", None)
-            now.pop("precision", None)
+        # The precision may be the machine's choice; what began in one goes on in it.
+        then, now = (
+            {key: value for key, value in each.items() if key != "precision"}
+            for each in (manifest["model"], model)
+        )
         yield from map(str, differences(then, now, "model."))
     now = split_records(asked.evaluation.splits)
     played = {name: manifest["splits"].get(name, {}) for name in now}

@@ -110,7 +110,7 @@ class RunDirectory:
     @property
     def lock_path(self) -> Path:
         """File that is locked while a process works on the run, with that process's id."""
-        path = self.path.resolve()  # "." has a name too
+        path = self.path.resolve()  # one lock, however the path is written
         return path.with_name(f".{path.name}.lock")
 
     @contextmanager
