@@ -148,3 +148,9 @@ def test_a_wrong_plugin_file_is_one_clear_line(tmp_path: Path, code: str, messag
     with pytest.raises(AgentError, match=message) as caught:
         find(f"{path}:Agent").load()
     assert "\n" not in str(caught.value)
+
+
+def test_seeds_of_one_run_differ_and_do_not_depend_on_how_many_are_asked() -> None:
+    one, other = (AgentContext(seed=seed).seeds(3) for seed in (0, 1))
+    assert len({*one, *other}) == 6
+    assert AgentContext(seed=0).seeds(2) == one[:2]

@@ -205,3 +205,15 @@ def test_every_option_of_ppo_reaches_stable_baselines3() -> None:
     assert not ppo.normalize_advantage
     assert build(replace(config, normalize_advantage=True))[0].ppo.normalize_advantage
     assert build(replace(config, clip_value=None))[0].ppo.clip_range_vf is None
+
+
+def test_building_and_every_update_draw_from_streams_of_their_own() -> None:
+    agent, _ = build()
+
+    def drawn(*update: int) -> tuple[float, float]:
+        with agent._own_randomness(*update):
+            return float(torch.rand(1)), float(np.random.rand())  # noqa: NPY002  # as SB3 does
+
+    assert drawn() == drawn()
+    numbers = [number for update in ((), (0,), (1,)) for number in drawn(*update)]
+    assert len(set(numbers)) == len(numbers)
