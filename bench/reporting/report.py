@@ -83,7 +83,6 @@ def markdown(
         f"- {table.title} [CSV](tables/{table.name}.csv), [Markdown](tables/{table.name}.md), "
         f"[LaTeX](tables/{table.name}.tex)"
         for table in tables
-        if table.rows
     ]
     learning = [n for n in (*_PROBE_FIGURES, "training_diagnostics") if n in figures]
     sections = [
