@@ -60,7 +60,7 @@ soak: install
 	OMP_NUM_THREADS=1 .venv/bin/python tests/soak.py $(SOAK)
 
 # Timings as ratios within a run, kept in results/speed with a figure and in docs/performance.md;
-# nothing is asserted. Half an hour on an idle machine; some cells again, over those of the
+# nothing is asserted. Over half an hour on an idle machine; some cells again, over those of the
 # same kind of machine: make bench ONLY="start_up or T5-small"
 bench: install
 	mkdir -p .benchmarks
