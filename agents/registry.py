@@ -151,6 +151,12 @@ def is_file(name: str) -> bool:
     return bool(colon) and path.endswith(".py")
 
 
+def absolute(name: str) -> str:
+    """A name that is the same however the path of an agent's file is written."""
+    path, _, class_name = name.rpartition(":")
+    return f"{Path(path).resolve()}:{class_name}" if is_file(name) else name
+
+
 def find(name: str) -> AgentEntry:
     """Looks an agent up by name or by ``path/to/file.py:Class``.
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from agents.base import AgentError
-from agents.registry import find, is_file, registered
+from agents.registry import absolute, find, registered
 from bench.config import (
     Device,
     EnvironmentConfig,
@@ -135,8 +135,10 @@ def load_profile(
     path = _find(reference)
     values = read_yaml(path)
     written = values.get("agents")
-    in_file = set(written) if isinstance(written, dict) else set()
-    if isinstance(written, dict):  # what is one mapping in YAML, by *alias, is set for one alone
+    in_file: set[Any] = set()
+    if isinstance(written, dict):
+        in_file = set(written)
+        # What is one mapping in YAML, by *alias, is set for one agent alone.
         values["agents"] = {name: deepcopy(options) for name, options in written.items()}
     assignments = [_assignment(text) for text in overrides]
     for key, value in assignments:
@@ -219,7 +221,7 @@ def _choose(name: str, known: dict[str, Any]) -> str:
     given = known.get(label) or {}
     if label != name and isinstance(given, dict):
         other = str(given.get("agent", name))
-        if _code(other) != _code(name):
+        if absolute(other) != absolute(name):
             raise ConfigError(
                 f"{name} goes by {label!r}, and so does {other}; give one another name in a "
                 f"profile: agents: {{my-name: {{agent: {name}}}}}"
@@ -227,12 +229,6 @@ def _choose(name: str, known: dict[str, Any]) -> str:
         given = {**given, "agent": other}
     known[label] = given
     return label
-
-
-def _code(reference: str) -> tuple[Path | str, str]:
-    """The class that a reference names, however its file's path is written."""
-    path, _, name = reference.rpartition(":")
-    return (Path(path).resolve() if is_file(reference) else path, name)
 
 
 def _resolved(name: str, given: Mapping[str, Any]) -> tuple[str, _Own, dict[str, Any]]:

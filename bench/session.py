@@ -107,15 +107,14 @@ class Session:
         """Trains if that has not ended, then plays the splits that have no rows yet."""
         if self.processes.from_main(self.run.state) not in ("trained", "complete"):
             self._train()
-        elif self.agent.learns:
+        else:
             self._load_trained()
         if test:
             self._test(self.processes.from_main(self._untested))
 
     def test(self, splits: Sequence[str]) -> None:
         """Plays splits, anew those that have rows, with a run that has been trained."""
-        if self.agent.learns:
-            self._load_trained()
+        self._load_trained()
         self._test(splits)
 
     def _train(self) -> None:
@@ -136,6 +135,8 @@ class Session:
             run.update_manifest("trained", steps=steps)
 
     def _load_trained(self) -> None:
+        if not self.agent.learns:
+            return
         checkpoint = self.processes.from_main(self.run.checkpoints.latest)
         if checkpoint is None:
             raise CheckpointError(f"{self.run.path} is trained but has no checkpoint")

@@ -26,6 +26,7 @@ from bench.reporting.paper import read_paper
 from bench.reporting.records import ENDED, read_records
 from bench.reporting.report import markdown
 from bench.reporting.table_format import to_csv, to_markdown
+from bench.storage.manifest import draws_version
 from envs import DRAWS_VERSION, SPLITS
 from envs.vector import training_seed
 
@@ -139,7 +140,7 @@ def test_committed_replays_are_episodes_of_todays_environments(directory: Path) 
 @DIRECTORIES
 def test_random_plays_the_first_committed_test_episodes_again(directory: Path) -> None:
     (run, *_) = read_records(directory).of("random")
-    if run.manifest["seeds"].get("draws_version", 1) != DRAWS_VERSION:
+    if draws_version(run.manifest) != DRAWS_VERSION:
         pytest.skip("played with other draws, which its report says")
     config = RunConfig.from_json(dict(run.config))
     agent = build_agent(config)

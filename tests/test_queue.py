@@ -239,7 +239,9 @@ def test_what_a_launched_run_says_is_told_whatever_the_launcher_exits_with(folde
     assert "random seed 0 failed: runs/small/random/seed-0 is in use by process" in done.stderr
 
 
-def test_a_job_asks_for_a_core_for_each_thread(folder, monkeypatch):
+@pytest.fixture
+def asked(monkeypatch):
+    """What submitit is asked for, with a SLURM that takes every job as number 7."""
     submitit = pytest.importorskip("submitit")
     asked: list[dict] = []
 
@@ -251,10 +253,14 @@ def test_a_job_asks_for_a_core_for_each_thread(folder, monkeypatch):
             asked.append(given)
 
         def submit_array(self, calls):
-            return [type("Job", (), {"job_id": "7"})() for _ in calls]
+            return [SimpleNamespace(job_id="7")]
 
     monkeypatch.setattr(submitit, "SlurmExecutor", Executor)
     monkeypatch.setattr("shutil.which", lambda name: name)
+    return asked
+
+
+def test_a_job_asks_for_a_core_for_each_thread(folder, asked):
     (config,) = load_profile("small.yaml", ("threads=3",), ("random",)).runs()
     planned = PlannedRun(config, folder, ("true",))
     SubmititExecutor("slurm", {"time": 60}, 2).start([planned], folder)
@@ -268,19 +274,8 @@ def test_a_job_asks_for_a_core_for_each_thread(folder, monkeypatch):
     assert asked[1]["cpus_per_task"] == 8
 
 
+@pytest.mark.usefixtures("asked")
 def test_a_job_with_other_settings_is_not_taken_for_the_run(folder, monkeypatch):
-    submitit = pytest.importorskip("submitit")
-
-    class Executor:
-        def __init__(self, *arguments, **options):
-            pass
-
-        def update_parameters(self, **given):
-            pass
-
-        def submit_array(self, calls):
-            return [SimpleNamespace(job_id="7")]
-
     class Waiting:
         watcher = SimpleNamespace(get_state=lambda *arguments, **options: "PENDING")
 
@@ -290,9 +285,7 @@ def test_a_job_with_other_settings_is_not_taken_for_the_run(folder, monkeypatch)
         def done(self):
             return False
 
-    monkeypatch.setattr(submitit, "SlurmExecutor", Executor)
-    monkeypatch.setattr(submitit, "SlurmJob", Waiting)
-    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr("submitit.SlurmJob", Waiting)
     one, other = (
         PlannedRun(config, folder, ("true",))
         for steps in (100, 200)

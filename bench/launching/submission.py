@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agents.registry import is_file
+from agents.registry import absolute
 from bench.config import RunConfig, config_hash
 from bench.launching.executors import (
     Ending,
@@ -159,9 +159,7 @@ def is_queued(run: RunDirectory) -> bool:
 
 def _settings_hash(config: RunConfig) -> str:
     """`config_hash`, whichever way the path of an agent's file is written."""
-    path, _, name = config.entry.rpartition(":")
-    entry = f"{Path(path).resolve()}:{name}" if is_file(config.entry) else config.entry
-    return config_hash(replace(config, entry=entry))
+    return config_hash(replace(config, entry=absolute(config.entry)))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from bench.profile import Profile
 from bench.storage import provenance
 from bench.validation import validated
 
-_TRIAL_SECONDS = 20.0
 _LONGEST_UPDATE = 60.0  # seconds; an agent that needs more is not tried but reckoned
 _BATCHES = 8
 _GPU = "cuda"  # on a CPU a batch is cut into more passes, with a little less padding
@@ -82,7 +81,7 @@ class AgentPlan:
         return {**asdict(self), "hours": self.hours, "hours_of_all_runs": self.hours * self.runs}
 
 
-def plan_profile(profile: Profile, seconds: float = _TRIAL_SECONDS) -> list[AgentPlan]:
+def plan_profile(profile: Profile, seconds: float) -> list[AgentPlan]:
     """Plans every agent of a profile.
 
     Args:

@@ -10,7 +10,7 @@ from bench.reporting.completeness import training_gap
 from bench.reporting.measures import CURVE_WINDOWS, FEWEST
 from bench.reporting.records import ENDED, MISSING, Records, Run
 from bench.reporting.setting import STANDING_DEPARTURES, departures
-from bench.storage.manifest import commits, origins
+from bench.storage.manifest import commits, draws_version, origins
 
 _MOST_OF_BUDGET = 1.1
 """A round of learning may end a little after the last step."""
@@ -185,11 +185,7 @@ def _different_episodes(records: Records) -> list[str]:
 
 def _shared_draws(records: Records) -> list[str]:
     """Names runs whose draws were not independent: of version 1 (see `envs.DRAWS_VERSION`)."""
-    old = [
-        run.agent
-        for run in records.runs
-        if run.manifest and (run.manifest.get("seeds") or {}).get("draws_version", 1) == 1
-    ]
+    old = [run.agent for run in records.runs if run.manifest and draws_version(run.manifest) == 1]
     sampling = [agent for agent in dict.fromkeys(old) if agent != "bot"]
     if not sampling:
         return []

@@ -129,6 +129,8 @@ def example_prompt(records: Records, split: str) -> str:
         return max((env.reset(seed=s)[0].prompt() for s in evaluation_seeds(10)), key=len)
     except RuntimeError:  # they do not fit into the room
         return ""
+    finally:
+        env.close()
 
 
 def _replayed(run: Run, split: str) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.reporting import measures, statistics
@@ -182,7 +182,14 @@ def seed_table(records: Records) -> Table:
 
 
 def runs_table(records: Records) -> Table:
-    """Provenance: what each run is and where it lies."""
+    """Provenance: what each run is and where it lies, and its part of Q1's numbers."""
+    learned = {
+        agent: (
+            measures.success_at_end(records, agent).values,
+            measures.sample_efficiency(records, agent).values,
+        )
+        for agent in records.agents
+    }
     return Table(
         name="runs",
         title="The runs behind every measured number.",
@@ -212,7 +219,10 @@ def runs_table(records: Records) -> Table:
             "evaluate seconds",
             "run directory",
         ),
-        rows=tuple(_provenance(records, run) for run in records.runs),
+        rows=tuple(
+            _provenance(records, run, [by_seed.get(run.seed) for by_seed in learned[run.agent]])
+            for run in records.runs
+        ),
     )
 
 
@@ -221,11 +231,9 @@ def _hours(records: Records) -> float:
     return float(sum(each["train"] + each["evaluate"] for each in seconds)) / 3600
 
 
-def _provenance(records: Records, run: Run) -> Row:
+def _provenance(records: Records, run: Run, learned: Sequence[float | None]) -> Row:
     manifest = run.manifest
     model = manifest.get("model") or {}
-    curve = (measures.success_at_end, measures.sample_efficiency)
-    learned = [measure(records, run.agent).values.get(run.seed) for measure in curve]
     seconds, code = manifest.get("wall_seconds") or {}, manifest.get("code_sha256") or []
     return (
         run.agent,

@@ -47,6 +47,12 @@ def commits(manifest: Mapping[str, Any]) -> list[tuple[str, bool | None]]:
     return list(dict.fromkeys(found))
 
 
+def draws_version(manifest: Mapping[str, Any]) -> int:
+    """The `DRAWS_VERSION` that a run was begun with; manifests that do not say are of the first."""
+    version: int = manifest["seeds"].get("draws_version", 1)
+    return version
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
     """Reads ``manifest.json``.
 

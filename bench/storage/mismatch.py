@@ -10,6 +10,7 @@ from agents.registry import find, is_file
 from bench.config import RunConfig, differences
 from bench.storage.agent_code import agent_code_hash
 from bench.storage.first_manifest import split_records
+from bench.storage.manifest import draws_version
 from bench.storage.parsing import RecordError
 from bench.storage.run import RunDirectory, RunError
 from bench.storage.weights import weight_files_hash
@@ -96,7 +97,7 @@ def _changes(
     now = split_records(asked.evaluation.splits)
     played = {name: manifest["splits"].get(name, {}) for name in now}
     yield from map(str, differences(played, now, "splits."))
-    draws = manifest["seeds"].get("draws_version", 1)
+    draws = draws_version(manifest)
     if draws != DRAWS_VERSION:
         yield f"seeds.draws_version (was {draws}, now {DRAWS_VERSION})"
     before = manifest.get("processes", 1)

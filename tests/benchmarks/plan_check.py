@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from summary import table
 
+from bench.commands.plan import SECONDS
 from bench.launching.executors import PlannedRun
 from bench.launching.reproduce import reproduce, train_command
 from bench.planning.plan import machine_line, plan_profile
@@ -35,7 +36,7 @@ SHORTER = ("train.steps=15360", "evaluation.episodes=50", "evaluation.splits=[tr
 def main() -> None:
     """Plans each agent, trains and tests it, and compares."""
     profile = load_profile("laptop", SHORTER, AGENTS)
-    plans = {plan.agent: plan for plan in plan_profile(profile)}
+    plans = {plan.agent: plan for plan in plan_profile(profile, SECONDS)}
     rows: list[tuple[Value, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         command = train_command("laptop", SHORTER, Path(folder))
